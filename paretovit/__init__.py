@@ -1,0 +1,55 @@
+"""Which vision transformer should run on this device, under this budget? Answered by measurement.
+
+Importing this loads no torch; the names below load what they need when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from paretovit.zoo.registration import when_timm_is_imported
+
+if TYPE_CHECKING:
+    from paretovit.cost.count import count
+    from paretovit.cost.measure import measure
+    from paretovit.measurement import Conditions, Measurement, Origin
+    from paretovit.report.page import write
+    from paretovit.spec import ModelSpec, Part, Stage
+    from paretovit.store import Store
+    from paretovit.train.data import open_data
+    from paretovit.train.loop import train
+    from paretovit.train.recipe import Recipe
+    from paretovit.zoo.build import build
+    from paretovit.zoo.catalog import resolve
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Conditions": "paretovit.measurement",
+    "Measurement": "paretovit.measurement",
+    "ModelSpec": "paretovit.spec",
+    "Origin": "paretovit.measurement",
+    "Part": "paretovit.spec",
+    "Stage": "paretovit.spec",
+    "Recipe": "paretovit.train.recipe",
+    "Stage": "paretovit.spec",
+    "Store": "paretovit.store",
+    "build": "paretovit.zoo.build",
+    "count": "paretovit.cost.count",
+    "measure": "paretovit.cost.measure",
+    "open_data": "paretovit.train.data",
+    "resolve": "paretovit.zoo.catalog",
+    "train": "paretovit.train.loop",
+    "write": "paretovit.report.page",
+}
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'paretovit' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+when_timm_is_imported()

@@ -1,0 +1,263 @@
+"""Static costs of a model: every operator of one forward pass is caught and counted, on tensors without storage.
+
+What is counted is defined, operator by operator, in `rules.py`. The same model gives the same numbers on meta,
+fake and real tensors: attention is caught before the device may choose between its fused and its plain form.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import astuple, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from paretovit.cost.rules import Call, Uncountable, Work, find_rule, operator_name, rule
+from paretovit.errors import Unmeasurable
+
+__all__ = ["Call", "Count", "OperatorCount", "Uncountable", "Work", "count", "count_module", "rule"]
+
+# Which operators attention becomes depends on the device (plain products on meta tensors, one of several fused
+# operators elsewhere), and so does the layout of its result, which decides on copies further on. It is counted
+# whole, and handed on as every fused kernel writes it: (.., query, head, width).
+_ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+_DATA_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+
+
+@dataclass(frozen=True)
+class OperatorCount:
+    """What all calls of one operator cost together."""
+
+    calls: int
+    macs: int
+    elementwise_ops: int
+    activations: int
+    bytes_moved: int
+
+
+@dataclass(frozen=True)
+class Count:
+    """Static costs of one forward pass; `by_operator` splits them, the dearest operator first.
+
+    params       elements of all parameters that are trained, shared ones once
+    bytes_moved  in the precision that the pass ran in
+    """
+
+    params: int
+    macs: int
+    elementwise_ops: int
+    activations: int
+    bytes_moved: int
+    by_operator: dict[str, OperatorCount] = field(default_factory=dict, compare=False, repr=False)
+
+
+def count(make_module: Callable[[], nn.Module], input_shape: Sequence[int]) -> Count:
+    """Costs of a pass over one input of `input_shape` (1, channels, height, width); no weights are allocated.
+
+    Raises `Uncountable` for an operator without a rule, and `Unmeasurable` for a model whose operators depend on
+    the values of its tensors: `count_module` counts such a model on real ones.
+    """
+    with _no_collection():
+        with torch.device("meta"), _OperatorCounter(counting=False), _values_are_asked_for():
+            module = make_module().to("meta")
+            image = torch.empty(tuple(input_shape))
+        return count_module(module, image)
+
+
+def count_module(module: nn.Module, *inputs: Tensor) -> Count:
+    """Costs of `module(*inputs)` in eval mode, for all images of the batch together; the module is left as found.
+
+    The inputs are meta, fake or real tensors, as the module's are. Raises as `count` does.
+    """
+    module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper
+    counter = _OperatorCounter()
+    with ExitStack() as stack:
+        if "torch._dynamo" in sys.modules:  # parts of the module may be compiled
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(_evaluating(module))
+        stack.enter_context(_without_fast_path())
+        # In this mode the counter sees operators before they are taken apart into what their device prefers.
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(counter)
+        stack.enter_context(_values_are_asked_for())
+        module(*inputs)
+    totals = [OperatorCount(*total) for total in counter.totals.values()]
+    by_cost = sorted(zip(counter.totals, totals, strict=True), key=lambda item: astuple(item[1])[1:], reverse=True)
+    return Count(
+        params=sum(p.numel() for p in module.parameters() if p.requires_grad),
+        macs=sum(t.macs for t in totals),
+        elementwise_ops=sum(t.elementwise_ops for t in totals),
+        activations=sum(t.activations for t in totals),
+        bytes_moved=sum(t.bytes_moved for t in totals),
+        by_operator=dict(by_cost),
+    )
+
+
+class _OperatorCounter(TorchDispatchMode):
+    """Adds up the work of every aten operator; `totals` holds calls, macs, elementwise_ops, activations, bytes."""
+
+    def __init__(self, *, counting: bool = True) -> None:
+        super().__init__()
+        self.totals: dict[str, list[int]] = {}
+        self.counting = counting
+        self.run = _MetaResults()
+
+    def add(self, call: Call) -> None:
+        counted_by = find_rule(call.operator)
+        assert counted_by is not None
+        work = counted_by(call)
+        if not any(work) and work.bytes_moved is not None:
+            return  # views
+        total = self.totals.setdefault(operator_name(call.operator), [0, 0, 0, 0, 0])
+        total[0] += 1
+        total[1] += work.macs
+        total[2] += work.elementwise_ops
+        total[3] += work.activations
+        total[4] += call.bytes_moved if work.bytes_moved is None else work.bytes_moved
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if (
+            self.counting and find_rule(func) is None
+        ):  # in inference mode, operators made of others are not taken apart before this
+            with self:
+                return func.decompose(*args, **kwargs)
+        try:
+            result = self.run(func, args, kwargs)
+        except RuntimeError as error:
+            if not _DATA_DEPENDENT.isdisjoint(func.tags):
+                raise _needs_values(operator_name(func)) from error
+            raise
+        if func is _ATTENTION and result.ndim > 2:
+            result = result.transpose(-3, -2).contiguous().transpose(-3, -2)
+        if self.counting:
+            self.add(Call(func, args, kwargs, result))
+        return result
+
+
+class _MetaResults:
+    """Runs an operator on meta tensors once for every kind of argument, and remembers what came out.
+
+    A result on meta is its shape, strides and dtype, and these follow from those of the arguments. Working them
+    out takes torch up to milliseconds, most of the time of counting; the blocks of a model ask the same again.
+    Views, whose results share more than a shape, and operators with arguments on other devices are run each time.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[Any, Any] = {}
+
+    def __call__(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func.is_view or torch.Tag.inplace_view in func.tags:
+            return func(*args, **kwargs)
+        try:
+            key = (func, _kind(args), _kind(tuple(kwargs.items())))
+            known = self.known.get(key)
+        except TypeError:
+            return func(*args, **kwargs)
+        if known is not None:
+            return args[0] if known is _FIRST_ARGUMENT else _remade(known)
+        result = func(*args, **kwargs)
+        if args and result is args[0]:
+            self.known[key] = _FIRST_ARGUMENT
+        elif not func._schema.is_mutable:
+            with suppress(TypeError):  # results on another device
+                self.known[key] = _kind(result)
+        return result
+
+
+_FIRST_ARGUMENT = object()  # what an in-place operator returns
+
+
+def _kind(value: Any) -> Any:
+    """All of a value that a result on meta depends on. Raises TypeError for tensors that are not plain meta ones."""
+    if isinstance(value, Tensor):
+        if not value.is_meta or type(value) not in (Tensor, nn.Parameter):
+            raise TypeError("not a meta tensor")
+        return Tensor, value.shape, value.stride(), value.dtype
+    if isinstance(value, tuple | list):
+        return type(value), *map(_kind, value)
+    return type(value), value
+
+
+def _remade(kind: Any) -> Any:
+    """A value of this kind, tensors without storage."""
+    if kind[0] is Tensor:
+        return torch.empty_strided(kind[1], kind[2], dtype=kind[3], device="meta")
+    if kind[0] in (tuple, list):
+        return kind[0](map(_remade, kind[1:]))
+    return kind[1]
+
+
+def _needs_values(what: str) -> Unmeasurable:
+    return Unmeasurable(
+        f"{what} needs values, which tensors without storage do not have; count this model on real tensors, "
+        f"with count_module"
+    )
+
+
+@contextmanager
+def _values_are_asked_for() -> Iterator[None]:
+    """Says so where values of meta tensors are asked for by no operator, as in `tolist`."""
+    try:
+        yield
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).split("\n")[0]
+        if isinstance(error, Unmeasurable) or not re.search("meta (tensor|device)", reason, re.IGNORECASE):
+            raise
+        raise _needs_values(f"this model ({reason.rstrip('.;!')})") from error
+
+
+@contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """torch's encoder layers run as one opaque operator on some devices; here they run as they are written."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Holds off the garbage collector: building makes many objects and little garbage, and going through all that
+    torch and timm hold, as happens midway otherwise, takes longer than the whole count."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode, and afterwards everything as it was: modes, and what a forward pass leaves on its modules
+    (LeViT keeps the biases it has looked up, and would cost less the second time)."""
+    found = [(m, dict(m.__dict__)) for m in module.modules()]
+    containers = [(c, copy.copy(c)) for _, attributes in found for c in attributes.values() if type(c) in (dict, list)]
+    buffers = [(b, b.clone()) for b in module.buffers() if not b.is_meta]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, attributes in found:
+            m.__dict__.clear()
+            m.__dict__.update(attributes)
+        for container, contents in containers:
+            container.clear()
+            container.update(contents) if isinstance(container, dict) else container.extend(contents)
+        with torch.no_grad():
+            for buffer, values in buffers:
+                buffer.copy_(values)

@@ -1,0 +1,31 @@
+"""Images per second at the best batch size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paretovit.cost.indicators import Timed
+from paretovit.cost.subject import Subject
+
+
+class ImagesPerS(Timed):
+    """Images per second at the batch size where most are done, which is searched for.
+
+    The curve over batch sizes is kept with the row.
+    """
+
+    title = "throughput"
+    unit = "1/s"
+    lower_is_better = False
+    kind = "timed"
+    batch = "best"
+
+    def batch_size(self, subject: Subject) -> int:
+        return subject.best_batch_size
+
+    def settle(self, subject: Subject) -> dict[str, Any]:
+        best, curve = subject.find_best_batch_size()
+        return {**super().settle(subject), "best_batch_size": best, "curve": curve}
+
+    def of_seconds(self, seconds: float, batch_size: int) -> float:
+        return batch_size / seconds

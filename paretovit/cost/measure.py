@@ -1,0 +1,373 @@
+"""The loop that turns models into rows; nothing else times a model.
+
+A noisy machine is the normal case. Every model lives in a process of its own. Timings are taken in rounds: in
+each round every model of a group is visited for a moment, in an order that changes, so that a drift of the
+machine hits all alike; one anchor model is visited in every round of every group, so that groups can be put on
+one scale. A visit during which others kept the machine busy is repeated when it is quiet again; where it does
+not become quiet, the row says so and claims nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from paretovit.cost.folders import INDICATORS, RUNTIMES
+from paretovit.cost.indicators import Derived, Indicator
+from paretovit.cost.subject import Setting
+from paretovit.cost.worker import Nursery, Visit, Worker
+from paretovit.devices import Busy, check_device, device_name, num_threads, origin
+from paretovit.errors import Unmeasurable, UserError
+from paretovit.measurement import Conditions, Measurement, median
+from paretovit.spec import ModelSpec
+from paretovit.store import Store
+from paretovit.zoo.catalog import resolve
+
+BUSY = 0.08  # share of a visit that others may take; on a quiet machine it is 0 to 0.02
+FLAGGED = 0.2  # share of busy rounds past which a row is flagged; the median does not feel fewer
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Care:
+    """How carefully time is taken.
+
+    rounds      visits to every model: more of them give narrower intervals
+    visit_s     seconds that one visit should take
+    group       models whose processes live side by side, the anchor aside
+    timeout_s   seconds after which a silent process is ended
+    patience_s  seconds that each indicator of a group may wait until the machine is quiet
+    seed        of the order in which models are visited
+    """
+
+    rounds: int = 15
+    visit_s: float = 0.15
+    group: int = 8
+    timeout_s: float = 300.0
+    patience_s: float = 20.0
+    seed: int = 0
+
+
+@dataclass
+class Progress:
+    """Told of every step; a caller that wants to show it overrides `step`."""
+
+    total: int = 0
+    done: int = 0
+
+    def step(self, text: str, steps: int = 1) -> None:
+        self.done += steps
+
+
+def measure(
+    models: Sequence[str | ModelSpec],
+    *,
+    indicators: Sequence[str] | None = None,
+    runtimes: Sequence[str] = ("torch_eager",),
+    device: str = "cpu",
+    dtype: str = "float32",
+    threads: int | None = None,
+    batch_size: int = 8,
+    store: Store | None = None,
+    again: bool = False,
+    care: Care | None = None,
+    progress: Progress | None = None,
+) -> list[Measurement]:
+    """Measures what `store` does not have yet of the models under every runtime, and returns the new rows.
+
+    indicators   names in `cost/indicators`; all of them by default
+    threads      threads per operator; all cores by default
+    batch_size   images per call for training steps and peak memory (latency is of one image, throughput at the
+                 best batch size)
+    again        measures what the store has, too
+
+    Rows go into the store as they are made, so an interruption loses at most the rounds under way. What cannot
+    be measured is a row with a `why`. The first model is the anchor. Raises `UserError` for unknown names, and
+    for runtimes and devices that are not here.
+    """
+    specs = [resolve(model) if isinstance(model, str) else model for model in models]
+    setting = Setting(
+        device=check_device(device), dtype=dtype, threads=threads or num_threads(), batch_size=batch_size,
+        visit_s=(care or Care()).visit_s,
+    )
+    _check(specs, runtimes, setting)
+    names = list(indicators) if indicators is not None else INDICATORS.names()
+    run = _Run(specs, [(name, INDICATORS[name]()) for name in names], store, care or Care(), progress or Progress())
+    for runtime in runtimes:
+        run.plan(replace(setting, runtime=runtime), again)
+    run.carry_out()
+    return run.made
+
+
+def conditions_of(spec: ModelSpec, indicator: Indicator, setting: Setting) -> Conditions:
+    """What a row of that indicator depends on."""
+    if indicator.kind == "static":
+        return Conditions(spec=spec.key)
+    batch = {"one": 1, "asked": setting.batch_size, "best": "best", "": None}[indicator.batch]
+    return Conditions(
+        spec=spec.key, device=device_name(setting.device), runtime=setting.runtime, dtype=setting.dtype,
+        batch_size=batch, threads=setting.threads,
+    )  # fmt: skip
+
+
+def _check(specs: Sequence[ModelSpec], runtimes: Sequence[str], setting: Setting) -> None:
+    if not specs:
+        raise UserError("name at least one model; `paretovit models` lists them")
+    if setting.dtype not in DTYPES:
+        raise UserError(f"unknown dtype {setting.dtype!r}; use one of {', '.join(DTYPES)}")
+    for field_, value in (("threads", setting.threads), ("batch size", setting.batch_size)):
+        if value < 1:
+            raise UserError(f"{field_} must be at least 1, got {value}")
+    for name in runtimes:
+        runtime, kind = RUNTIMES[name], setting.device.split(":")[0]
+        if kind not in runtime.devices:
+            raise UserError(f"{name} does not run on {kind}; it runs on {', '.join(runtime.devices)}")
+        if runtime.missing():
+            raise UserError(runtime.missing())
+
+
+@dataclass
+class _Task:
+    """One model under one setting, with the indicators that it has no row of yet."""
+
+    spec: ModelSpec
+    setting: Setting
+    wanted: list[tuple[str, Indicator]]
+    is_anchor: bool = False
+    worker: Worker | None = None
+
+
+@dataclass
+class _Timing:
+    """What the rounds of one indicator brought for one model."""
+
+    task: _Task
+    facts: dict[str, Any] = field(default_factory=dict)
+    visits: list[Visit] = field(default_factory=list)
+    repeated: int = 0
+    why: str = ""
+
+
+class _Run:
+    def __init__(
+        self,
+        specs: Sequence[ModelSpec],
+        indicators: Sequence[tuple[str, Indicator]],
+        store: Store | None,
+        care: Care,
+        progress: Progress,
+    ) -> None:
+        self.specs, self.indicators, self.store, self.care, self.progress = specs, indicators, store, care, progress
+        self.made: list[Measurement] = []
+        self.tasks: list[_Task] = []
+        self.anchors: dict[Setting, _Task] = {}
+        self.random = random.Random(care.seed)
+
+    def plan(self, setting: Setting, again: bool) -> None:
+        """Notes what is missing under this setting."""
+        for number, spec in enumerate(self.specs):
+            pairs = [(conditions_of(spec, indicator, setting), name) for name, indicator in self.indicators]
+            if self.store is not None and not again:
+                missing = set(self.store.missing(pairs))
+            else:
+                missing = set(pairs)
+            planned = {(c, n) for task in self.tasks for c, n in self._pairs(task)}  # statics know no runtime
+            wanted = [
+                (name, indicator)
+                for (conditions, name), (_, indicator) in zip(pairs, self.indicators, strict=True)
+                if (conditions, name) in missing and (conditions, name) not in planned
+            ]
+            task = _Task(spec, setting, wanted, is_anchor=number == 0)
+            if number == 0:
+                self.anchors[setting] = task
+            if wanted:
+                self.tasks.append(task)
+                for _, indicator in wanted:
+                    self.progress.total += self.care.rounds + 1 if indicator.kind == "timed" else 1
+
+    @staticmethod
+    def _pairs(task: _Task) -> list[tuple[Conditions, str]]:
+        return [(conditions_of(task.spec, indicator, task.setting), name) for name, indicator in task.wanted]
+
+    def carry_out(self) -> None:
+        if not self.tasks:
+            return
+        with Nursery() as nursery:
+            for setting, anchor in self.anchors.items():
+                tasks = [task for task in self.tasks if task.setting == setting and task is not anchor]
+                if anchor in self.tasks:
+                    tasks.insert(0, anchor)
+                for at in range(0, len(tasks), self.care.group):
+                    self._group(nursery, tasks[at : at + self.care.group], anchor)
+
+    def _group(self, nursery: Nursery, tasks: list[_Task], anchor: _Task) -> None:
+        everyone = tasks if anchor in tasks else [anchor, *tasks]
+        for task in everyone:
+            task.worker = nursery.worker(task.spec, task.setting)
+        for task in tasks:
+            for name, indicator in task.wanted:
+                if indicator.kind in ("static", "once"):
+                    self._once(task, name, indicator)
+        for name, indicator in self.indicators:
+            if indicator.kind == "timed":
+                timed = [task for task in tasks if any(name == wanted for wanted, _ in task.wanted)]
+                if timed:
+                    self._rounds(timed, anchor, name, indicator)
+        for task in tasks:
+            for name, indicator in task.wanted:
+                if isinstance(indicator, Derived):
+                    self._derive(task, name, indicator)
+        for task in everyone:
+            if task.worker is not None:
+                task.worker.close()
+                task.worker = None
+
+    def _once(self, task: _Task, name: str, indicator: Indicator) -> None:
+        how = "counted" if indicator.kind == "static" else "measured"
+        try:
+            samples = _worker(task).visit(name, timeout_s=self.care.timeout_s).samples
+            self._keep(task, name, indicator, indicator.value(samples), samples, how=how)
+        except Unmeasurable as error:
+            self._keep(task, name, indicator, None, (), how=how, why=str(error))
+        self.progress.step(f"{task.spec.name}: {indicator.title}")
+
+    def _rounds(self, tasks: list[_Task], anchor: _Task, name: str, indicator: Indicator) -> None:
+        """Visits in rounds until every model has its samples, then rows."""
+        patience = _Patience(self.care.patience_s)
+        timings = [_Timing(task) for task in (tasks if anchor in tasks else [anchor, *tasks])]
+        for timing in timings:
+            self._settle(timing, name, patience)
+            if timing.task in tasks:
+                self.progress.step(f"{timing.task.spec.name}: {indicator.title}, warmed up")
+        for number in range(self.care.rounds):
+            for timing in self.random.sample(timings, len(timings)):
+                if not timing.why:
+                    self._visit(timing, name, patience)
+                if timing.task in tasks:
+                    self.progress.step(f"{indicator.title}, round {number + 1} of {self.care.rounds}")
+        of_anchor = next(timing for timing in timings if timing.task is anchor)
+        for timing in timings:
+            if timing.task in tasks:
+                self._keep_timing(timing, name, indicator, of_anchor)
+
+    def _settle(self, timing: _Timing, name: str, patience: _Patience) -> None:
+        try:
+            while True:
+                timing.facts, busy = _worker(timing.task).settle(name, timeout_s=self.care.timeout_s)
+                if busy <= BUSY or not patience.wait_until_quiet():
+                    return
+        except Unmeasurable as error:
+            timing.why = str(error)
+
+    def _visit(self, timing: _Timing, name: str, patience: _Patience) -> None:
+        """One visit, and again while others keep the machine busy; the least disturbed one counts."""
+        try:
+            best = _worker(timing.task).visit(name, timeout_s=self.care.timeout_s)
+            while best.busy > BUSY and patience.wait_until_quiet():
+                timing.repeated += 1
+                best = min(best, _worker(timing.task).visit(name, timeout_s=self.care.timeout_s), key=lambda v: v.busy)
+            timing.visits.append(best)
+        except Unmeasurable as error:
+            timing.why = str(error)
+
+    def _keep_timing(self, timing: _Timing, name: str, indicator: Indicator, anchor: _Timing) -> None:
+        if timing.why:
+            self._keep(timing.task, name, indicator, None, (), how="measured", why=timing.why)
+            return
+        samples = tuple(sample for visit in timing.visits for sample in visit.samples)
+        busy = [visit.busy for visit in timing.visits]
+        facts: dict[str, Any] = {
+            **timing.facts,
+            "rounds": len(timing.visits),
+            "busy": busy,
+            "contended": sum(share > BUSY for share in busy) > FLAGGED * len(busy),
+            "repeated_visits": timing.repeated,
+        }
+        if not anchor.why:
+            facts["anchor"] = anchor.task.spec.name
+            facts["anchor_rounds"] = [median(visit.samples) for visit in anchor.visits]
+        try:
+            self._keep(timing.task, name, indicator, indicator.value(samples), samples, how="measured", **facts)
+        except Unmeasurable as error:
+            self._keep(timing.task, name, indicator, None, samples, how="measured", why=str(error), **facts)
+
+    def _derive(self, task: _Task, name: str, indicator: Derived) -> None:
+        """From the row of its source, made just now or before; the source is not measured for it alone."""
+        of_source = conditions_of(task.spec, INDICATORS[indicator.source](), task.setting)
+        rows = [row for row in self.made if row.indicator == indicator.source and row.conditions == of_source]
+        if not rows and self.store is not None:
+            rows = [row for row in self.store.rows(indicator.source, spec=task.spec.key) if row.conditions == of_source]
+        self.progress.step(f"{task.spec.name}: {indicator.title}")
+        if not rows or rows[-1].value is None:
+            why = rows[-1].why if rows else f"it is read off {indicator.source}, which was not measured; ask for both"
+            self._keep(task, name, indicator, None, (), how="derived", why=why)
+            return
+        source = rows[-1]
+        batch = of_source.batch_size if isinstance(of_source.batch_size, int) else 1
+        samples = tuple(indicator.of_sample(sample, batch) for sample in source.samples)
+        timing = dict(source.origin.timing)
+        if "anchor_rounds" in timing:
+            timing["anchor_rounds"] = [indicator.of_sample(sample, batch) for sample in timing["anchor_rounds"]]
+        try:
+            value = indicator.value(samples)
+        except Unmeasurable as error:
+            self._keep(task, name, indicator, None, (), how="derived", why=str(error))
+            return
+        if indicator.quantile != 0.5:
+            samples = ()  # they are the source's already, and their median is not this value
+        self._keep(task, name, indicator, value, samples, how="derived", **timing)
+
+    def _keep(
+        self,
+        task: _Task,
+        name: str,
+        indicator: Indicator,
+        value: float | None,
+        samples: tuple[float, ...],
+        *,
+        how: str,
+        why: str = "",
+        **timing: Any,
+    ) -> None:
+        row = Measurement(
+            model=task.spec.name,
+            indicator=name,
+            unit=indicator.unit,
+            value=value,
+            samples=samples,
+            conditions=conditions_of(task.spec, indicator, task.setting),
+            origin=origin(how, **timing),
+            why=why,
+        )
+        if self.store is not None:
+            self.store.append([row], [task.spec])
+        self.made.append(row)
+
+
+def _worker(task: _Task) -> Worker:
+    assert task.worker is not None, "a group starts the workers of its tasks"
+    return task.worker
+
+
+class _Patience:
+    """A budget of seconds for waiting until nobody else keeps the machine busy."""
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.left, self.clock = seconds, clock
+
+    def wait_until_quiet(self) -> bool:
+        """Waits while others are busy. True if another try is worth it; False when patience is at its end."""
+        pause = 0.25
+        while self.left > 0:
+            busy, start = Busy(), self.clock()
+            time.sleep(min(pause, self.left))
+            spent = self.clock() - start
+            self.left -= spent
+            if busy.share(spent) <= BUSY:
+                return True
+            pause = min(2 * pause, 4.0)
+        return False

@@ -1,0 +1,180 @@
+"""Figures: one file each. A figure draws a table as an Altair chart, which gives interactive HTML, SVG and PNG.
+
+A chart carries its data and its title, so that it can be read without the page around it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import altair as alt
+
+from paretovit.folder import Folder
+from paretovit.report.headings import Heading, Sheet
+from paretovit.store import Table
+
+FIGURES: Folder[Figure]
+
+INK, FAINT, GRID = "#1a1a1a", "#6b6b6b", "#e6e6e6"
+
+# Colour and shape together tell the families apart. The first eight colours are those of Okabe and Ito 2008,
+# chosen to differ for colour-blind readers; where there are more families, shapes differ among like hues.
+FAMILIES = {
+    "baseline": ("#000000", "circle"),
+    "low-rank attention": ("#0072b2", "square"),
+    "sparse attention": ("#e69f00", "diamond"),
+    "fixed attention": ("#009e73", "triangle-up"),
+    "kernel attention": ("#d55e00", "triangle-down"),
+    "hybrid attention": ("#cc79a7", "cross"),
+    "non-attention shuffling": ("#56b4e9", "circle"),
+    "token removal": ("#882255", "square"),
+    "token merging": ("#44aa99", "diamond"),
+    "summary tokens": ("#999933", "triangle-up"),
+    "specialized parameters": ("#666666", "triangle-down"),
+    "unknown": ("#999999", "cross"),
+}
+
+
+class Figure(ABC):
+    """A drawing of a table.
+
+    title   what it shows, in a few words
+    needs   what the table must have, in words that complete "draws nothing without ..."
+
+    `can_draw` says whether a table has it; `draw` may then be called.
+    """
+
+    title: ClassVar[str]
+    needs: ClassVar[str]
+
+    @abstractmethod
+    def can_draw(self, table: Table) -> bool: ...
+
+    @abstractmethod
+    def draw(self, table: Table) -> alt.LayerChart: ...
+
+
+FIGURES = Folder("paretovit.report.figures", "figure")
+
+
+def family_encodings(families: Iterable[str]) -> dict[str, Any]:
+    """Colour and shape by the field `family`, with one legend for both; only families that occur are listed."""
+    found = set(families)
+    present = [name for name in FAMILIES if name in found]
+    legend = alt.Legend(title="family", orient="bottom", symbolSize=110, symbolOpacity=1)
+    return {
+        "color": alt.Color(
+            "family:N", scale=alt.Scale(domain=present, range=[FAMILIES[f][0] for f in present]), legend=legend
+        ),
+        "shape": alt.Shape(
+            "family:N", scale=alt.Scale(domain=present, range=[FAMILIES[f][1] for f in present]), legend=legend
+        ),
+    }
+
+
+def records(sheet: Sheet, headings: Iterable[Heading]) -> list[dict[str, Any]]:
+    """One record per line: `model`, `family`, and for each heading with key `c0` the fields `c0`, `c0_low`,
+    `c0_high` in the heading's scale (None where unknown), `c0_text` for people and `c0_busy` where the value was
+    taken while others used the machine."""
+    lines: list[dict[str, Any]] = [
+        {"model": label, "family": family} for label, family in zip(sheet.labels, sheet.families, strict=True)
+    ]
+    for h in headings:
+        for line, row, (low, high) in zip(lines, sheet.rows(h), sheet.intervals(h), strict=True):
+            if row is None or row.value is None:
+                continue
+            known = math.isfinite(low) and math.isfinite(high)
+            line[h.key] = _short(row.value * h.scale.factor)
+            line[f"{h.key}_low"] = _short(low * h.scale.factor) if known else None
+            line[f"{h.key}_high"] = _short(high * h.scale.factor) if known else None
+            line[f"{h.key}_text"] = f"{h.scale.around(row.value, low, high)} {h.scale.unit}"
+            if row.origin.timing.get("contended"):
+                line[f"{h.key}_busy"] = True
+                line[f"{h.key}_text"] += " (machine was busy: claims nothing)"
+    return lines
+
+
+@dataclass(frozen=True)
+class Span:
+    """What an axis covers. Positions run from 0 to 1 along it."""
+
+    low: float
+    high: float
+    log: bool
+
+    def position(self, value: float) -> float:
+        low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, value))
+        return (at - low) / (high - low)
+
+    def value(self, position: float) -> float:
+        if self.log:
+            return self.low * (self.high / self.low) ** position
+        return self.low + (self.high - self.low) * position
+
+    @property
+    def scale(self) -> alt.Scale:
+        return alt.Scale(type="log" if self.log else "linear", domain=[self.low, self.high], nice=False, zero=False)
+
+
+def span(values: Iterable[float], *, before: float = 0.05, after: float = 0.05) -> Span:
+    """An axis for these values, with some of its length left empty before and after them.
+
+    Logarithmic where positive values cover a decade.
+    """
+    known = [value for value in values if math.isfinite(value)]
+    low, high = min(known), max(known)
+    if low == high:
+        low, high = low - (abs(low) or 1) * 0.1, high + (abs(high) or 1) * 0.1
+    tight = Span(low, high, log=low > 0 and high >= 10 * low)
+    room = 1 - before - after
+    return Span(tight.value(-before / room), tight.value(1 + after / room), tight.log)
+
+
+def dressed(chart: alt.LayerChart, title: str, subtitle: list[str]) -> alt.LayerChart:
+    """The chart with its title and the look that all figures share."""
+    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", frame="group")
+    return (
+        chart.properties(title=heading, background="white", padding=8)
+        .configure(font="system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif")
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor=INK, titleColor=INK, titleFontWeight="normal", titleFontSize=13, labelFontSize=12,
+            gridColor=GRID, domainColor=FAINT, tickColor=FAINT, titlePadding=10,
+        )
+        .configure_title(color=INK, fontSize=15, subtitleColor=FAINT, subtitleFontSize=12, offset=14)
+        .configure_legend(labelColor=INK, titleColor=INK, labelFontSize=12, titleFontSize=12, labelLimit=240, columns=4)
+    )  # fmt: skip
+
+
+def spread(positions: list[float], gap: float) -> list[float]:
+    """The positions moved apart to at least `gap`, each as little as need be, in the order they have."""
+    order = sorted(range(len(positions)), key=positions.__getitem__)
+    groups: list[tuple[list[int], float]] = []  # members, and the sum of where their first one would like to be
+    for at in order:
+        members, wish = [at], positions[at]
+        while groups:
+            before, before_wish = groups[-1]
+            start, previous = wish / len(members), before_wish / len(before)
+            if start >= previous + gap * len(before):
+                break
+            wish = before_wish + wish - gap * len(before) * len(members)
+            members = before + members
+            groups.pop()
+        groups.append((members, wish))
+    placed = list(positions)
+    for members, wish in groups:
+        for step, at in enumerate(members):
+            placed[at] = wish / len(members) + gap * step
+    return placed
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,78 @@
+"""How often two costs put a pair of models in opposite orders."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import altair as alt
+
+from paretovit.analysis.disagree import Agreement, Cost, Reversal, disagree
+from paretovit.report.figures import INK, Figure, dressed
+from paretovit.report.headings import Sheet, sheet_of
+from paretovit.store import Table
+
+_CELL_PX = 46
+
+
+class Disagreement(Figure):
+    """For every two costs, the share of pairs of models that both tell apart and order oppositely."""
+
+    title = "Where costs disagree"
+    needs = "two costs of the same models whose intervals tell some of them apart"
+
+    def can_draw(self, table: Table) -> bool:
+        return any(agreement.claimed for agreement in reversals(sheet_of(table))[1])
+
+    def draw(self, table: Table) -> alt.LayerChart:
+        sheet = sheet_of(table)
+        labels = [h.label for h in sheet.costs]
+        cells = [
+            {
+                "a": labels[found.b],
+                "b": labels[found.a],
+                "share": found.share if found.claimed else None,
+                "text": f"{found.share:.0%}" if found.claimed else "–",
+                "said": f"{found.reversed} of {found.claimed} pairs of models that both tell apart",
+            }
+            for found in reversals(sheet)[1]
+        ]
+        top = max(cell["share"] for cell in cells if cell["share"] is not None)
+        base = alt.Chart(alt.InlineData(values=cells)).encode(
+            x=alt.X("b:N", sort=labels, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=260)),
+            y=alt.Y("a:N", sort=labels, title=None, axis=alt.Axis(labelLimit=260)),
+            tooltip=[
+                alt.Tooltip("a:N", title="this"),
+                alt.Tooltip("b:N", title="against"),
+                alt.Tooltip("said:N", title="opposite orders"),
+            ],
+        )
+        squares = base.mark_rect(stroke="white", strokeWidth=1).encode(
+            color=alt.Color(
+                "share:Q",
+                scale=alt.Scale(domain=[0, max(top, 0.01)], range=["#ffffff", "#d55e00"], interpolate="rgb"),
+                legend=None,
+            )
+        )
+        numbers = base.mark_text(fontSize=12, color=INK).encode(text="text:N")
+        side = _CELL_PX * (len(labels) - 1)
+        return dressed(
+            alt.layer(squares, numbers).properties(width=side, height=side * 3 // 4),
+            self.title,
+            ["Of the pairs of models that both costs tell apart, the share that they put in opposite orders."],
+        )
+
+
+@lru_cache(maxsize=4)
+def reversals(sheet: Sheet) -> tuple[list[Reversal], list[Agreement]]:
+    """`disagree` over the costs of a sheet, in the order of `sheet.costs`."""
+    unknown = (-math.inf, math.inf)
+    costs = [
+        Cost(
+            sheet.values(h),
+            [unknown if math.isnan(low) else (low, high) for low, high in sheet.intervals(h)],
+            h.lower_is_better,
+        )
+        for h in sheet.costs
+    ]
+    return disagree(costs)

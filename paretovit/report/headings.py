@@ -1,0 +1,180 @@
+"""What the columns and lines of a table are called, and how their numbers are to be read.
+
+Facts about an indicator are read off its file (nothing is imported); an indicator that this version does not
+know keeps its name and its row's unit, and is taken for a cost.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+
+from paretovit.analysis.intervals import Interval, interval
+from paretovit.cost.folders import INDICATORS
+from paretovit.measurement import Conditions, Measurement
+from paretovit.report.numbers import Scale, scale
+from paretovit.store import Column, Line, Table, differing
+from paretovit.train.rows import QUALITIES
+from paretovit.zoo.catalog import family
+
+# The first of these that a table has is what its verdict is about.
+_FOREMOST = ("top1", "latency_s", "images_per_s", "macs", "params")
+
+# Says how well the training data were learned: neither what one wants of a model nor what it costs.
+_NEITHER = ("train_loss",)
+
+_ENDING = re.compile(r"(_[a-z]+)?_patch\d+_\d+$")
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A column as people see it. `key` is short and unique within its table."""
+
+    key: str
+    column: Column
+    title: str
+    scale: Scale
+    lower_is_better: bool
+    is_quality: bool
+    is_cost: bool
+
+    @property
+    def label(self) -> str:
+        """Title and unit: "latency (ms)"."""
+        return f"{self.title} ({self.scale.unit})"
+
+    @property
+    def axis(self) -> str:
+        """The label with the direction in which things get better."""
+        return f"{self.label}, {'lower' if self.lower_is_better else 'higher'} is better"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table with its headings, its lines' labels and families, and every cell's interval; see `sheet_of`."""
+
+    table: Table
+
+    @cached_property
+    def headings(self) -> tuple[Heading, ...]:
+        return tuple(_heading(self.table, at) for at in range(len(self.table.columns)))
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The lines' names; where two are the same, with what tells them apart."""
+        count = Counter(line.name for line in self.table.lines)
+        return tuple(line.name if count[line.name] == 1 else _distinct(line) for line in self.table.lines)
+
+    @cached_property
+    def short_labels(self) -> tuple[str, ...]:
+        """The labels without the ending that all models of one panel share, such as `_nano_patch1_8`."""
+        endings = Counter(match[0] for label in self.labels if (match := _ENDING.search(label)))
+        if not endings:
+            return self.labels
+        ending, _ = endings.most_common(1)[0]
+        short = tuple(label.removesuffix(ending) for label in self.labels)
+        return short if len(set(short)) == len(short) else self.labels
+
+    @cached_property
+    def families(self) -> tuple[str, ...]:
+        return tuple("unknown" if line.spec is None else family(line.spec) for line in self.table.lines)
+
+    @cached_property
+    def qualities(self) -> tuple[Heading, ...]:
+        return self._foremost_first([h for h in self.headings if h.is_quality])
+
+    @cached_property
+    def costs(self) -> tuple[Heading, ...]:
+        """Those that tell models apart: a cost that is the same for all is nobody's reason to choose."""
+        return self._foremost_first([h for h in self.headings if h.is_cost and self.varies(h)])
+
+    @cached_property
+    def _intervals(self) -> dict[str, list[Interval]]:
+        return {
+            h.key: [(math.nan, math.nan) if row is None or row.value is None else interval(row) for row in self.rows(h)]
+            for h in self.headings
+        }
+
+    def rows(self, heading: Heading) -> list[Measurement | None]:
+        return self.table.measurements(heading.column)
+
+    def values(self, heading: Heading) -> list[float]:
+        """In the store's unit, in the order of the lines; NaN where there is none."""
+        return self.table.values(heading.column)
+
+    def varies(self, heading: Heading) -> bool:
+        return len({value for value in self.values(heading) if math.isfinite(value)}) > 1
+
+    def intervals(self, heading: Heading) -> list[Interval]:
+        """As `values`: infinite where a value claims nothing, NaN where there is none."""
+        return self._intervals[heading.key]
+
+    def _foremost_first(self, headings: list[Heading]) -> tuple[Heading, ...]:
+        def rank(heading: Heading) -> tuple[int, int]:
+            name = heading.column.indicator
+            known = sum(math.isfinite(value) for value in self.values(heading))
+            return (_FOREMOST.index(name) if name in _FOREMOST else len(_FOREMOST), -known)
+
+        return tuple(sorted(headings, key=rank))
+
+
+@lru_cache(maxsize=4)
+def sheet_of(table: Table) -> Sheet:
+    """The one sheet of a table: intervals take time, and many figures ask for the same."""
+    return Sheet(table)
+
+
+def described(conditions: Conditions, names: Sequence[str] | None = None) -> str:
+    """Conditions in words, for all fields that are stated or for the given ones: "torch_eager, 2 threads"."""
+    words = []
+    for name in names if names is not None else [f.name for f in fields(Conditions)]:
+        value = getattr(conditions, name)
+        if value in (None, "", ()) or name == "spec":
+            continue
+        if name == "threads":
+            words.append(f"{value} thread{'s' if value != 1 else ''}")
+        elif name == "batch_size":
+            words.append("best batch size" if value == "best" else f"batch {value}")
+        elif name == "assumptions":
+            words.append(", ".join(f"{k} {v}" for k, v in value))
+        elif name in ("data", "split", "seed", "recipe", "source"):
+            words.append(f"{name} {value}")
+        else:
+            words.append(str(value))
+    return ", ".join(words)
+
+
+def _heading(table: Table, at: int) -> Heading:
+    column = table.columns[at]
+    name = column.indicator
+    row = next((cells[at] for cells in table.cells if cells[at] is not None), None)
+    unit = row.unit if row is not None else ""
+    is_quality = False
+    if name in QUALITIES:
+        title, unit, lower = QUALITIES[name]
+        is_quality = not lower
+    elif name in INDICATORS:
+        title, lower = INDICATORS.fact(name, "title", name), INDICATORS.fact(name, "lower_is_better", True)
+    else:
+        title, lower = name, True
+    alike = [c.conditions for c in table.columns if c.indicator == name]
+    told_by = described(column.conditions, list(differing(alike)))
+    return Heading(
+        key=f"c{at}",
+        column=column,
+        title=f"{title}, {told_by}" if told_by else title,
+        scale=scale(unit, table.values(column), share=is_quality),
+        lower_is_better=lower,
+        is_quality=is_quality,
+        is_cost=not is_quality and name not in _NEITHER,
+    )
+
+
+def _distinct(line: Line) -> str:
+    if line.spec is None:
+        return f"{line.name} (published)"
+    return f"{line.name} ({line.spec.image_px} px, {line.spec.num_classes} classes, {line.key[:6]})"

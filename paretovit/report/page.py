@@ -1,0 +1,162 @@
+"""The report: one HTML page that works without a network, and its figures as SVG and PNG.
+
+Everything that comes from the store is text to the page, never markup: cells are escaped, the charts' data are
+JSON in an inert block, and a content security policy admits only the scripts whose hashes it names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import tempfile
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from paretovit.analysis.correlate import METHODS
+from paretovit.errors import UserError
+from paretovit.report.figures import Figure
+from paretovit.report.figures.batch_curve import BatchCurve
+from paretovit.report.figures.correlation import Correlation
+from paretovit.report.figures.disagreement import Disagreement
+from paretovit.report.figures.pareto import Pareto
+from paretovit.report.headings import Sheet, sheet_of
+from paretovit.report.sections import (
+    correlation_section,
+    curve_section,
+    disagreement_section,
+    measured,
+    pareto_section,
+    slug,
+    table_section,
+)
+from paretovit.report.verdict import verdict
+from paretovit.store import Store
+
+_VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+_PNG_SCALE = 2.0
+_HERE = Path(__file__).parent
+
+
+def write(store: Store, out: str | Path) -> list[Path]:
+    """Write `index.html`, and under `figures/` every figure as SVG and PNG; returns what was written, the page first.
+
+    Raises `UserError` for a store without rows and for a folder that cannot be written.
+    """
+    columns = store.columns()
+    if not columns:
+        raise UserError(
+            f"the store {store.place} has no rows yet; fill it with `paretovit measure` or `paretovit train`"
+        )
+    sheet = sheet_of(store.table(columns))
+    charts = {name: figure.draw(sheet.table).to_dict() for name, figure in _figures(sheet).items()}
+    out = Path(out)
+    try:
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+        paths = [out / "index.html"]
+        _replace(paths[0], _page(sheet, charts).encode())
+        for name, chart in charts.items():
+            svg = vl_convert.vegalite_to_svg(chart, vl_version=_VEGA_LITE)
+            for kind, content in (("svg", svg.encode()), ("png", vl_convert.svg_to_png(svg, scale=_PNG_SCALE))):
+                paths.append(out / "figures" / f"{name}.{kind}")
+                _replace(paths[-1], content)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the report to {out}: {error.strerror}; choose another folder with --out"
+        ) from error
+    return paths
+
+
+def _figures(sheet: Sheet) -> dict[str, Figure]:
+    """Every figure that the table allows, by the name of its file."""
+    figures: dict[str, Figure] = {
+        f"pareto-{slug(sheet, y)}-{slug(sheet, x)}": Pareto(x.column, y.column)
+        for y in sheet.qualities
+        for x in sheet.costs
+    }
+    figures["disagreement"] = Disagreement()
+    figures |= {f"correlation-{method}": Correlation(method) for method in METHODS}
+    figures |= {f"batch_curve-{slug(sheet, h)}": BatchCurve(h.column) for h in BatchCurve().drawable(sheet)}
+    return {name: figure for name, figure in figures.items() if figure.can_draw(sheet.table)}
+
+
+def _page(sheet: Sheet, charts: dict[str, dict[str, Any]]) -> str:
+    sentence = verdict(sheet)
+    # the stub asks for a snippet; without one the bundle offers vegaEmbed to the page
+    bundle = _safe_script(vl_convert.javascript_bundle(vl_version=_VEGA_LITE))  # type: ignore[call-arg]
+    css, js = (_HERE.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    names = set(charts)
+    sections = (
+        pareto_section(sheet, names),
+        disagreement_section(sheet, names),
+        correlation_section(names),
+        curve_section(sheet, names),
+        table_section(sheet),
+    )
+    return Template(_HERE.joinpath("page.html").read_text(encoding="utf-8")).substitute(
+        title=escape(sentence),
+        verdict=escape(sentence),
+        measured=measured(sheet),
+        sections="\n".join(section for section in sections if section),
+        version=escape(version("paretovit")),
+        data=embedded(_shared(charts)),
+        bundle=bundle,
+        js=js,
+        css=css,
+        script_hashes=f"{_hash(bundle)} {_hash(js)}",
+        style_hash=_hash(css),
+    )
+
+
+def _shared(charts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The charts for the page: each data set once, though many charts use it; titles are left to the page.
+
+    Charts whose marks need no fixed size take the width of the page.
+    """
+    datasets: dict[str, Any] = {}
+    lean = {}
+    for name, chart in charts.items():
+        datasets |= chart["datasets"]
+        lean[name] = {k: v for k, v in chart.items() if k not in ("datasets", "title")} | {
+            "uses": list(chart["datasets"])
+        }
+        if name.startswith(("pareto", "batch_curve")):
+            lean[name]["width"] = "container"
+    return {"charts": lean, "datasets": datasets}
+
+
+def embedded(content: Any) -> str:
+    """JSON that is safe between script tags: no character can end the block or the line."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _safe_script(script: str) -> str:
+    """The libraries' own strings may hold the end tag of a script; within a string, `<\\/` is the same."""
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

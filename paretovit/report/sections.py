@@ -1,0 +1,221 @@
+"""The parts of the page as HTML. Every word from the store passes through `escape`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from html import escape
+
+from paretovit.analysis.correlate import METHODS
+from paretovit.measurement import Measurement
+from paretovit.report.figures.batch_curve import BatchCurve
+from paretovit.report.figures.disagreement import reversals
+from paretovit.report.headings import Heading, Sheet, described
+from paretovit.report.numbers import number
+from paretovit.report.verdict import listed
+
+_REVERSALS = 10  # rows of the table of reversals
+_PER_COSTS = 2  # of which so many may be about the same two costs; a pair of models is named once
+
+
+def measured(sheet: Sheet) -> str:
+    """What the rows depend on and where they came from, as a list of facts."""
+    rows = [row for line in sheet.table.cells for row in line if row is not None]
+    conditions = [row.conditions for row in rows]
+    dates = sorted({row.origin.time[:10] for row in rows if row.origin.time})
+    versions = sorted({f"{name} {number}" for row in rows for name, number in row.origin.versions.items()})
+    machines = [row.origin.machine for row in rows]
+    facts = {
+        "device": _joined(c.device for c in conditions),
+        "machine": _joined(_machine(machine) for machine in machines),
+        "runtime": _joined(described(c, ("runtime", "dtype", "threads")) for c in conditions),
+        "data": _joined(described(c, ("data",)).removeprefix("data ") for c in conditions),
+        "training": _joined(described(c, ("recipe", "seed")) for c in conditions),
+        "published": _joined(c.source for c in conditions),
+        "when": " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
+        "software": ", ".join([*versions, *(f"commit {c}" for c in sorted({r.origin.commit for r in rows} - {""}))]),
+        "rows": _counted(sheet, rows),
+    }
+    listing = "".join(f"<dt>{term}</dt><dd>{escape(fact)}</dd>" for term, fact in facts.items() if fact)
+    told = "".join(
+        f"<dt>{escape(h.title)}</dt><dd>{escape(described(h.column.conditions) or 'the model alone')}</dd>"
+        for h in sheet.headings
+    )
+    return (
+        f"<dl>{listing}</dl>"
+        "<details><summary>What each number depends on, and how sure it is</summary>"
+        "<p>Times are taken in rounds that visit the models in turn. An interval holds 95% of the medians of redrawn "
+        "rounds, after dividing by what one anchor model took in the same round, and is never narrower than ±1%, for "
+        "that much two processes of one model differ. An accuracy has the interval that so many test images allow. "
+        "Counts are exact. A time that was taken once, or while others used the machine, has no interval and claims "
+        f"nothing.</p><dl>{told}</dl></details>"
+    )
+
+
+def pareto_section(sheet: Sheet, charts: Collection[str]) -> str:
+    """The figure with a picker for either axis."""
+    if not any(name.startswith("pareto") for name in charts):
+        return ""
+    ys = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in sheet.qualities)
+    xs = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in sheet.costs)
+    return (
+        '<section id="pareto"><h2>Who is Pareto-optimal</h2>'
+        "<p>A model is Pareto-optimal if no other is as good in both respects and better in one. Those models are "
+        "ringed and named, and the dashed line joins them: whatever lies off it costs more than it needs to. "
+        "Bars show where a value may lie; a hollow mark was taken on a busy machine and claims nothing. "
+        "Point at a mark for its numbers.</p>"
+        f'<div class="pick"><label>accuracy <select data-for="pareto-figure">{ys}</select></label>'
+        f'<label>over cost <select data-for="pareto-figure">{xs}</select></label></div>'
+        f"{_slot('pareto-figure', 'pareto-*-*', wide=True)}</section>"
+    )
+
+
+def disagreement_section(sheet: Sheet, charts: Collection[str]) -> str:
+    """The strongest reversals in words, and how often any two costs reverse an order."""
+    if "disagreement" not in charts:
+        return ""
+    found, agreements = reversals(sheet)
+    costs: Counter[tuple[int, int]] = Counter()
+    models: set[frozenset[int]] = set()
+    lines: list[str] = []
+    for one in found:
+        pair = frozenset((one.first, one.second))
+        if pair in models or costs[one.a, one.b] == _PER_COSTS or len(lines) == _REVERSALS:
+            continue
+        models.add(pair)
+        costs[one.a, one.b] += 1
+        first, second = escape(sheet.labels[one.first]), escape(sheet.labels[one.second])
+        a, b = escape(sheet.costs[one.a].title), escape(sheet.costs[one.b].title)
+        lines.append(
+            f"<tr><td>{a}</td><td><b>{first}</b> is {number(one.by_a)} times better</td>"
+            f"<td>{b}</td><td><b>{second}</b> is {number(one.by_b)} times better</td></tr>"
+        )
+    claimed, opposite = sum(a.claimed for a in agreements), sum(a.reversed for a in agreements)
+    said = (
+        f"Any two costs here put {opposite / claimed:.0%} of the pairs of models in opposite orders, counting only "
+        "pairs that both costs tell apart beyond the noise. "
+    )
+    table = (
+        "<p>The strongest contradictions, each pair of models once:</p>"
+        '<div class="scroll"><table class="words"><thead><tr><th>by this cost</th><th></th><th>but by this one</th>'
+        f"<th></th></tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
+    return (
+        f'<section id="disagree"><h2>Where indicators disagree</h2><p>{said}So a model that is cheap by one of them '
+        f"may be dear by another.</p>{table if lines else ''}"
+        f"{_slot('disagreement-figure', 'disagreement')}</section>"
+    )
+
+
+def correlation_section(charts: Collection[str]) -> str:
+    """The square of coefficients with a choice of method."""
+    methods = [method for method in METHODS[::-1] if f"correlation-{method}" in charts]
+    if not methods:
+        return ""
+    choices = "".join(
+        f'<label><input type="radio" name="method" data-for="correlation-figure" value="{method}"'
+        f"{' checked' if at == 0 else ''}>{method.capitalize()}</label>"
+        for at, method in enumerate(methods)
+    )
+    return (
+        '<section id="correlate"><h2>Which indicators can stand in for each other</h2>'
+        "<p>1: two indicators put all models in the same order (Pearson: on a straight line). 0: knowing one says "
+        "nothing about the other. −1: the reverse order, as for a time and a rate.</p>"
+        f'<fieldset class="pick">{choices}</fieldset>'
+        f"{_slot('correlation-figure', 'correlation-*')}</section>"
+    )
+
+
+def curve_section(sheet: Sheet, charts: Collection[str]) -> str:
+    """Throughput over batch size; a picker where there are several throughputs."""
+    headings = [h for h in BatchCurve().drawable(sheet) if f"batch_curve-{slug(sheet, h)}" in charts]
+    if not headings:
+        return ""
+    options = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in headings)
+    hidden = "" if len(headings) > 1 else " hidden"
+    return (
+        '<section id="curves"><h2>Throughput over batch size</h2>'
+        "<p>The best batch size is found, not given: it is the large mark on each line.</p>"
+        f'<div class="pick"{hidden}><label>of <select data-for="curve-figure">{options}</select></label></div>'
+        f"{_slot('curve-figure', 'batch_curve-*', wide=True)}</section>"
+    )
+
+
+def table_section(sheet: Sheet) -> str:
+    """All numbers: a line per model, sorted by a click on a header, missing cells with their reason."""
+    headings = [*sheet.qualities, *sheet.costs]
+    headings += [h for h in sheet.headings if h not in headings]
+    heads = '<th class="text"><button>model</button></th><th class="text"><button>family</button></th>' + "".join(
+        f'<th data-numeric title="{escape(described(h.column.conditions))}"><button>{escape(h.title)}'
+        f'<span class="unit">{escape(h.scale.unit)}</span></button></th>'
+        for h in headings
+    )
+    body, reasons = [], []
+    for at, (label, family) in enumerate(zip(sheet.labels, sheet.families, strict=True)):
+        cells = "".join(_cell(sheet, h, at) for h in headings)
+        body.append(f'<tr><th scope="row">{escape(label)}</th><td class="text">{escape(family)}</td>{cells}</tr>')
+        for h in headings:
+            row = sheet.rows(h)[at]
+            if row is not None and row.value is None:
+                reasons.append(f"<li>{escape(label)}, {escape(h.title)}: {escape(row.why)}</li>")
+    missing = (
+        f"<details><summary>Why {len(reasons)} cell{'s are' if len(reasons) > 1 else ' is'} empty</summary>"
+        f"<ul>{''.join(reasons)}</ul></details>"
+        if reasons
+        else ""
+    )
+    return (
+        '<section id="all"><h2>All numbers</h2>'
+        "<p>Click a header to sort. Point at a header for its conditions, and at “–” for the reason why there is no "
+        "number.</p>"
+        '<div class="pick"><label>show models with <input type="search" id="filter" placeholder="name or family">'
+        f'</label></div><div class="scroll"><table id="rows"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>{missing}</section>"
+    )
+
+
+def slug(sheet: Sheet, heading: Heading) -> str:
+    """A column's part in the names of files: its indicator, numbered where the table has it several times."""
+    alike = [h.key for h in sheet.headings if h.column.indicator == heading.column.indicator]
+    name = "".join(c if c.isalnum() or c == "_" else "_" for c in heading.column.indicator)
+    return name if len(alike) == 1 else f"{name}_{alike.index(heading.key) + 1}"
+
+
+def _cell(sheet: Sheet, heading: Heading, at: int) -> str:
+    row = sheet.rows(heading)[at]
+    if row is None:
+        return '<td data-value=""></td>'
+    if row.value is None:
+        return f'<td data-value=""><span class="absent" title="{escape(row.why)}">–</span></td>'
+    text, _, spread = heading.scale.around(row.value, *sheet.intervals(heading)[at]).partition(" ")
+    if row.origin.timing.get("contended"):
+        text = f'<span class="busy" title="taken while others used the machine: claims nothing">{text}</span>'
+    spread = f' <span class="spread">{spread}</span>' if spread else ""
+    return f'<td data-value="{row.value!r}">{text}{spread}</td>'
+
+
+def _slot(name: str, chart: str, *, wide: bool = False) -> str:
+    return (
+        f'<div class="figure{" wide" if wide else ""}" id="{name}" data-chart="{chart}"></div>'
+        f'<p class="files" data-files="{name}">this figure as '
+        '<a data-kind="svg">SVG</a> or <a data-kind="png">PNG</a></p>'
+    )
+
+
+def _machine(machine: dict[str, object]) -> str:
+    memory = machine.get("memory_bytes")
+    words = [str(machine.get("system", "")), f"{number(memory / 1e9)} GB of memory" if isinstance(memory, int) else ""]
+    return ", ".join(word for word in words if word)
+
+
+def _counted(sheet: Sheet, rows: list[Measurement]) -> str:
+    missing = sum(row.value is None for row in rows)
+    busy = sum(bool(row.origin.timing.get("contended")) for row in rows)
+    words = [f"{len(rows)} of {len(sheet.table.lines)} models and {len(sheet.headings)} indicators"]
+    words += [f"{missing} without a value, each with its reason"] if missing else []
+    words += [f"{busy} taken while others used the machine, which claim nothing"] if busy else []
+    return "; ".join(words)
+
+
+def _joined(words: Iterable[str | None]) -> str:
+    return listed(list(dict.fromkeys(word for word in words if word)))

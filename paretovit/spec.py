@@ -1,0 +1,134 @@
+"""What a model is: a value that can be compared, hashed, stored and changed. No torch.
+
+A spec says which parts a model is made of and nothing about how it is trained, so drop-path and other
+regularisation are arguments of `build`, not fields here: two runs of one architecture share its key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from paretovit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file name in a folder of the zoo, and the options its class is made with."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, name: str, **options: Any) -> Part:
+        """`Part.of("linformer", length=64)`; options are kept sorted, so that equal parts are equal."""
+        return cls(name, tuple(sorted(options.items())))
+
+    def __str__(self) -> str:
+        return self.name + (f"({', '.join(f'{k}={v}' for k, v in self.options)})" if self.options else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Blocks of one width. The three slots `sequence`, `mixer`, `mlp` are the taxonomy: a model's place in
+    it is read off its spec. `between` is what leads from the stage before (or the stem) into this one."""
+
+    depth: int
+    dim: int
+    heads: int
+    sequence: Part = Part("keep_all")
+    mixer: Part = Part("attention")
+    mlp: Part = Part("mlp")
+    between: Part = Part("straight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model. `whole` names a model that refuses the backbone (timm's, the user's own); then `stages` is empty."""
+
+    name: str
+    stages: tuple[Stage, ...] = ()
+    stem: Part = Part("patch")
+    position: Part = Part("learned")
+    readout: Part = Part("class_token")
+    layer_scale: float | None = None
+    image_px: int = 224
+    patch_px: int = 16
+    in_chans: int = 3
+    num_classes: int = 1000
+    transforms: tuple[Part, ...] = ()
+    whole: Part | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("image_px", "in_chans"):
+            if getattr(self, field) < 1:
+                raise UserError(f"{self.name}: {field} must be at least 1, got {getattr(self, field)}")
+        if self.num_classes < 0:
+            raise UserError(f"{self.name}: num_classes must be 0 (features only) or more, got {self.num_classes}")
+        if self.whole is None:
+            if not self.stages:
+                raise UserError(f"{self.name}: a spec needs at least one stage, or a `whole`")
+            if self.patch_px < 1:
+                raise UserError(f"{self.name}: patch_px must be at least 1, got {self.patch_px}")
+            for stage in self.stages:
+                if min(stage.depth, stage.dim, stage.heads) < 1:
+                    raise UserError(f"{self.name}: depth, dim and heads must be at least 1, got {stage}")
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of all but the name: equal keys are equal models, whatever they are called."""
+        content = to_json(self)
+        del content["name"]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def to_json(value: Any) -> Any:
+    """A spec as plain JSON values; `from_json` reads it back to an equal spec."""
+    if isinstance(value, Part):
+        return {"part": value.name, **({"options": {k: to_json(v) for k, v in value.options}} if value.options else {})}
+    if isinstance(value, Stage | ModelSpec):
+        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple | list):
+        return [to_json(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise UserError(f"a spec holds numbers, words and tuples of them, not {value!r}")
+
+
+def from_json(content: dict[str, Any]) -> ModelSpec:
+    """The spec written by `to_json`. Raises `UserError` for anything else."""
+    try:
+        values = dict(content)
+        values["stages"] = tuple(_stage(stage) for stage in values["stages"])
+        for field in ("stem", "position", "readout"):
+            values[field] = _part(values[field])
+        values["transforms"] = tuple(_part(v) for v in values["transforms"])
+        values["whole"] = _part(values["whole"]) if values["whole"] is not None else None
+        return ModelSpec(**values)
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"not a model spec of this version: {error}") from error
+
+
+def _stage(content: dict[str, Any]) -> Stage:
+    values: dict[str, Any] = {k: _part(v) if isinstance(v, dict) else v for k, v in content.items()}
+    return Stage(**values)
+
+
+def _part(content: dict[str, Any]) -> Part:
+    return Part.of(content["part"], **{k: _freeze(v) for k, v in content.get("options", {}).items()})
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_freeze(v) for v in value)
+    if isinstance(value, dict):
+        return tuple(sorted((k, _freeze(v)) for k, v in value.items()))
+    return value

@@ -1,0 +1,61 @@
+"""Labelled images by name: `digits`, `hfds/PATH`, `torch/cifar10`, `fake`, or a folder of class folders.
+
+The word before the first "/" is a file here. Both splits of a set are held in memory, as one tensor of bytes
+each, so that augmentation works on whole batches and a tiny model is not kept waiting by a loader. What does
+not fit is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from paretovit.errors import UserError, unknown
+from paretovit.folder import Folder
+from paretovit.train.data._images import COLOUR, GREY, Images, Source
+
+__all__ = ["COLOUR", "DATA", "GREY", "Data", "Images", "Source", "open_data"]
+
+DATA: Folder[Source] = Folder("paretovit.train.data", "data")
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set; its splits are read when they are first asked for."""
+
+    source: Source
+    path: str
+    img_size: int | None
+    in_chans: int | None
+
+    @cached_property
+    def train(self) -> Images:
+        return self._read("train")
+
+    @cached_property
+    def val(self) -> Images:
+        return self._read("val")
+
+    def _read(self, split: str) -> Images:
+        return self.source.read(self.path, split, img_size=self.img_size, in_chans=self.in_chans)
+
+
+def open_data(name: str, *, img_size: int | None = None, in_chans: int | None = None) -> Data:
+    """The data set of that name, its images brought to `img_size` pixels and `in_chans` channels.
+
+    A name that is no source but a folder on disk is read as a folder of `train/` and `val/`. Raises `UserError`
+    for an unknown name; what is wrong inside the set shows when a split is first asked for.
+    """
+    if img_size is not None and img_size < 1:
+        raise UserError(f"image size must be at least 1, got {img_size}")
+    if in_chans not in (None, 1, 3):
+        raise UserError(f"images have 1 channel (grey) or 3 (RGB), not {in_chans}; give one of these")
+    prefix, _, path = name.partition("/")
+    if prefix.lower() in DATA:
+        return Data(DATA[prefix.lower()](), path, img_size, in_chans)
+    if Path(name).is_dir():
+        return Data(DATA["folder"](), name, img_size, in_chans)
+    if "/" in name:
+        raise UserError(f"no data {name!r}: neither a folder nor one of {', '.join(DATA.names())} before the first '/'")
+    raise unknown("data", name, DATA.names())

@@ -1,0 +1,117 @@
+"""What training and evaluation yield as rows. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from paretovit.devices import device_name, origin
+from paretovit.measurement import Conditions, Measurement, Origin, median
+from paretovit.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from paretovit.train.data import Images
+    from paretovit.train.evaluate import Score
+    from paretovit.train.recipe import Recipe
+
+# Title, unit, and whether less is better. Accuracies are those after the last epoch; the loss is the mean
+# cross-entropy over the last epoch, label smoothing included; times are those of the training steps, validation
+# and saving left out; an image seen again counts again.
+QUALITIES: dict[str, tuple[str, str, bool]] = {
+    "top1": ("top-1 accuracy", "1", False),
+    "top5": ("top-5 accuracy", "1", False),
+    "train_loss": ("training loss", "nat", True),
+    "train_time_s": ("training time", "s", True),
+    "train_epoch_s": ("training time per epoch", "s", True),
+    "images_seen": ("images trained on", "1", True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """A finished epoch, counted from 1: mean loss (nat), seconds and images of its steps, and the score after it."""
+
+    number: int
+    loss: float
+    seconds: float
+    images: int
+    score: Score
+
+
+def accuracy_rows(
+    spec: ModelSpec, images: Images, score: Score, recipe: str | None, seed: int | None, made: Origin | None = None
+) -> list[Measurement]:
+    """Top-1 and top-5 with a 95% Wilson interval in `origin.timing`; top-5 only where there are more than five
+    classes, and neither for made-up images. The device is no condition of an accuracy."""
+    if not images.real:
+        return []
+    from paretovit.train.evaluate import wilson
+
+    conditions = Conditions(spec=spec.key, data=images.name, split=images.split, recipe=recipe, seed=seed)
+    rows = []
+    for indicator, hits in (("top1", score.hits1), ("top5", score.hits5))[: 2 if images.num_classes > 5 else 1]:
+        facts = {
+            "images": score.images,
+            "interval_95": list(wilson(hits, score.images)),
+            "images_per_s": round(score.images / score.seconds, 1),
+        }
+        rows.append(_row(spec, indicator, (hits / score.images,), conditions, _with(made or origin("measured"), facts)))
+    return rows
+
+
+def training_rows(
+    spec: ModelSpec,
+    images: Images,
+    recipe: Recipe,
+    epochs: Sequence[Epoch],
+    *,
+    device: str,
+    threads: int | None,
+    made: Origin,
+) -> list[Measurement]:
+    """The rows of a finished run: accuracy on `images` after the last epoch, and what the training took.
+
+    `made` is the origin of the run. The top-1 row keeps the curve: pairs of epoch and accuracy.
+    """
+    label, last = recipe.label, epochs[-1]
+    rows = accuracy_rows(spec, images, last.score, label, recipe.seed, made)
+    if rows:
+        curve = [[epoch.number, epoch.score.hits1 / epoch.score.images] for epoch in epochs]
+        rows[0] = replace(rows[0], origin=_with(rows[0].origin, {"curve": curve}))
+    learned = Conditions(spec=spec.key, data=images.name, split="train", recipe=label, seed=recipe.seed)
+    if images.real:
+        rows.append(_row(spec, "train_loss", (last.loss,), learned, made))
+    rows.append(_row(spec, "images_seen", (sum(epoch.images for epoch in epochs),), learned, made))
+    timed = replace(
+        learned,
+        device=device_name(device),
+        runtime="torch_eager",
+        dtype="float32",
+        batch_size=recipe.batch_size,
+        threads=threads,
+    )
+    seconds = tuple(epoch.seconds for epoch in epochs)
+    return [
+        *rows,
+        _row(spec, "train_time_s", (sum(seconds),), timed, made),
+        _row(spec, "train_epoch_s", seconds, timed, made),
+    ]
+
+
+def _row(
+    spec: ModelSpec, indicator: str, samples: tuple[float, ...], conditions: Conditions, made: Origin
+) -> Measurement:
+    return Measurement(
+        model=spec.name,
+        indicator=indicator,
+        unit=QUALITIES[indicator][1],
+        value=float(median(samples)),
+        samples=tuple(float(sample) for sample in samples),
+        conditions=conditions,
+        origin=made,
+    )
+
+
+def _with(made: Origin, facts: dict[str, Any]) -> Origin:
+    return replace(made, timing=made.timing | facts)

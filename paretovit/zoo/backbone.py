@@ -1,0 +1,258 @@
+"""Stem, stages, head, and the one residual block: what every model on the skeleton is made of.
+
+The parts know nothing of each other. One value, `Tokens`, carries what a part further on may need, so that
+no mixer and no token-sequence method is a special case here.
+
+Shapes   B images, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from timm.layers import DropPath, LayerScale, trunc_normal_
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from paretovit.errors import UserError
+from paretovit.spec import ModelSpec, Part, Stage
+from paretovit.zoo.between import Between
+from paretovit.zoo.folders import BETWEEN, MIXERS, MLPS, POSITIONS, READOUTS, SEQUENCES, STEMS, make
+from paretovit.zoo.mixers import Mixer
+from paretovit.zoo.mlps import TokenMlp
+from paretovit.zoo.sequences import Sequence
+from paretovit.zoo.stems import Stem
+from paretovit.zoo.tokens import Layout, Tokens
+
+NORM_EPS = 1e-6  # timm's ViT, DeiT and DeiT III
+
+
+class Block(nn.Module):
+    """Pre-norm residual block: tokens mix, then each is worked on by itself; a sequence method may step in.
+
+    Paper    Dosovitskiy et al. 2020, eqs. 2 and 3; LayerScale as in Touvron et al. 2021, "Going deeper with
+             Image Transformers", eq. 4.
+    """
+
+    def __init__(
+        self, mixer: Mixer, mlp: TokenMlp, sequence: Sequence | None, *, layer_scale: float | None, drop_path: float
+    ) -> None:
+        super().__init__()
+        dim = mixer.dim
+        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mixer = mixer
+        self.scale1 = nn.Identity() if layer_scale is None else LayerScale(dim, init_values=layer_scale)
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = mlp
+        self.scale2 = nn.Identity() if layer_scale is None else LayerScale(dim, init_values=layer_scale)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.sequence = sequence
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        tokens = replace(tokens, aux=dict(tokens.aux))  # run again under checkpointing, a block must not add twice
+        sequence = self.sequence
+        if sequence is not None and sequence.where == "before":
+            tokens = sequence(tokens, None)
+        normed, answer = tokens.with_x(self.norm1(tokens.x)), None
+        if sequence is not None and sequence.ask is not None:
+            mixed, answer = self.mixer.answer(normed, sequence.ask)
+        else:
+            mixed = self.mixer(normed)
+        tokens = tokens.with_x(tokens.x + self.drop_path(self.scale1(mixed)))
+        if sequence is not None and sequence.where == "between":
+            tokens = sequence(tokens, answer)
+        worked = self.mlp(tokens.with_x(self.norm2(tokens.x)))
+        tokens = tokens.with_x(tokens.x + self.drop_path(self.scale2(worked)))
+        if sequence is not None and sequence.where == "after":
+            tokens = sequence(tokens, None)
+        return tokens
+
+    def macs(self) -> int:
+        """Multiply-accumulates of one image, summed over the parts' closed forms."""
+        macs = self.mixer.macs() + self.mlp.macs()
+        if self.sequence is not None:
+            macs += self.sequence.macs(self.mixer)
+            macs += 0 if self.sequence.ask is None else self.mixer.answer_macs(self.sequence.ask)
+        return macs
+
+
+class Backbone(nn.Module):
+    """A model on the skeleton: image (B, C, H, W) to logits (B, classes).
+
+    It is a timm model in its manners: `forward_features`, `forward_head`, `reset_classifier`, `default_cfg`,
+    `num_features`, `no_weight_decay`. After a forward in training mode, `aux` holds the named auxiliary losses
+    of the parts that have one.
+
+    Raises `UserError` for parts that do not go together and for sizes that do not divide.
+    """
+
+    def __init__(self, spec: ModelSpec, *, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.spec = spec
+        first, last = spec.stages[0], spec.stages[-1]
+        self.stem = make(STEMS, spec.stem, spec.in_chans, first.dim, spec.image_px, spec.patch_px)
+        self.readout = make(READOUTS, spec.readout, last.dim)
+        self.prefix = self.readout.prefix
+        self.class_token = nn.Parameter(torch.empty(1, self.prefix, first.dim)) if self.prefix else None
+        layout = Layout.of_grid(self.stem.grid, self.prefix)
+        self.position = make(POSITIONS, spec.position, first.dim, layout)
+
+        depth = sum(stage.depth for stage in spec.stages)
+        rates = iter(drop_path * i / max(depth - 1, 1) for i in range(depth))
+        self.between, self.stages = nn.ModuleList(), nn.ModuleList()
+        dim = first.dim
+        for stage in spec.stages:
+            between = make(BETWEEN, stage.between, dim, stage.dim, layout)
+            layout, dim = between.after(), stage.dim
+            blocks, layout = _blocks(stage, layout, spec.layer_scale, [next(rates) for _ in range(stage.depth)])
+            self.between.append(between)
+            self.stages.append(blocks)
+
+        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.num_features = self.head_hidden_size = self.embed_dim = dim
+        self.num_classes = spec.num_classes
+        self.head = nn.Linear(dim, spec.num_classes) if spec.num_classes else nn.Identity()
+        self.aux: dict[str, Tensor] = {}
+        self.grad_checkpointing = False
+        self.default_cfg = self.pretrained_cfg = {
+            "architecture": spec.name,
+            "input_size": (spec.in_chans, spec.image_px, spec.image_px),
+            "fixed_input_size": True,
+            "num_classes": spec.num_classes,
+            "pool_size": None,
+            "crop_pct": 0.9,
+            "interpolation": "bicubic",
+            "mean": (0.485, 0.456, 0.406)[: spec.in_chans] if spec.in_chans <= 3 else (0.5,) * spec.in_chans,
+            "std": (0.229, 0.224, 0.225)[: spec.in_chans] if spec.in_chans <= 3 else (0.5,) * spec.in_chans,
+            "first_conv": "stem.proj",
+            "classifier": "head",
+        }
+        if not self.norm.weight.is_meta:
+            self._initialise()
+
+    def _initialise(self) -> None:
+        """As timm's ViT: linear maps normal with deviation 0.02 and no bias, class tokens near zero; parts with
+        parameters of their own have filled them already."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if self.class_token is not None:
+            nn.init.normal_(self.class_token, std=1e-6)
+
+    def _tokens(self, image: Tensor) -> Tokens:
+        px = self.spec.image_px
+        if image.shape[-2:] != (px, px) or image.shape[-3] != self.spec.in_chans:
+            raise UserError(
+                f"{self.spec.name} takes images of {self.spec.in_chans} x {px} x {px}, got {tuple(image.shape[-3:])}; "
+                f"build it with img_size and in_chans to match"
+            )
+        x_BND = self.stem(image)
+        if self.class_token is not None:
+            x_BND = torch.cat((self.class_token.expand(len(x_BND), -1, -1), x_BND), dim=1)
+        tokens = Tokens(self.position(x_BND), grid=self.stem.grid, prefix=self.prefix)
+        for between, blocks in zip(self.between, self.stages, strict=True):
+            tokens = between(tokens)
+            for block in blocks.children():
+                if self.grad_checkpointing and self.training:
+                    tokens = checkpoint(block, tokens, use_reentrant=False)
+                else:
+                    tokens = block(tokens)
+        self.aux = tokens.aux
+        return tokens
+
+    def _features(self, tokens: Tokens) -> Tensor:
+        # A norm over every token before the read-out only matters where the read-out mixes tokens; picking
+        # the class token first and norming it alone is the same, and N times cheaper.
+        if self.readout.norm_first and not self.prefix:
+            return self.readout(tokens.with_x(self.norm(tokens.x)))
+        return self.norm(self.readout(tokens))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self._features(self._tokens(image)))
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """Tokens of the last block (B, N, D), normed where the read-out follows the norm."""
+        tokens = self._tokens(image)
+        return self.norm(tokens.x) if self.readout.norm_first else tokens.x
+
+    def forward_head(self, x_BND: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits (B, classes), or features (B, D), from what `forward_features` returned."""
+        features = self.readout(Tokens(x_BND, prefix=self.prefix))
+        if not self.readout.norm_first:
+            features = self.norm(features)
+        return features if pre_logits else self.head(features)
+
+    def get_classifier(self) -> nn.Module:
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A fresh head for other classes. Raises `UserError` for `global_pool`: the read-out is the spec's."""
+        if global_pool is not None:
+            raise UserError("the read-out is part of the spec; change `readout` there and build again")
+        self.num_classes = num_classes
+        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.head.to(self.norm.weight.device)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Places and class tokens: vectors that decay would pull to no place at all."""
+        return {"class_token", *(f"position.{name}" for name, _ in self.position.named_parameters())}
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """timm's layer groups, for layer-wise learning rates."""
+        return {
+            "stem": r"^class_token|^stem|^position",
+            "blocks": r"^stages\.(\d+)" if coarse else [(r"^stages\.(\d+)\.(\d+)", None), (r"^norm", (99999,))],
+        }
+
+    def macs(self) -> int:
+        """Multiply-accumulates of one image, summed over the parts' closed forms."""
+        parts = [module for module in self.modules() if isinstance(module, Stem | Between | Block)]
+        return sum(part.macs() for part in parts) + self.num_features * self.num_classes
+
+
+def _blocks(
+    stage: Stage, layout: Layout, layer_scale: float | None, drop_path: list[float]
+) -> tuple[nn.Sequential, Layout]:
+    """The blocks of a stage, and the layout of the tokens that leave it."""
+    options = dict(stage.sequence.options)
+    steps_in = options.pop("blocks", SEQUENCES[stage.sequence.name].blocks(stage.depth))
+    part = Part.of(stage.sequence.name, **options)
+    if any(not 0 <= i < stage.depth for i in steps_in):
+        raise UserError(f"{stage.sequence.name}: blocks {steps_in} do not lie in a stage of {stage.depth} blocks")
+    blocks = []
+    for i in range(stage.depth):
+        sequence: Sequence | None = None
+        after = layout
+        if i in steps_in:
+            sequence = make(SEQUENCES, part, stage.dim, layout)
+            after = sequence.after()
+        mixer = _mixer(stage, after if sequence is not None and sequence.where == "before" else layout, sequence, i)
+        mlp = _mlp(stage, layout if sequence is not None and sequence.where == "after" else after)
+        blocks.append(Block(mixer, mlp, sequence, layer_scale=layer_scale, drop_path=drop_path[i]))
+        layout = after
+    return nn.Sequential(*blocks), layout
+
+
+def _mixer(stage: Stage, layout: Layout, sequence: Sequence | None, block: int) -> Mixer:
+    options = dict(stage.mixer.options) | ({"block": block} if MIXERS[stage.mixer.name].alternates else {})
+    mixer = make(MIXERS, Part.of(stage.mixer.name, **options), stage.dim, stage.heads, layout)
+    if sequence is not None and sequence.ask is not None and sequence.ask not in mixer.answers:
+        able = ", ".join(name for name in MIXERS.names() if sequence.ask in MIXERS.fact(name, "answers", ()))
+        raise UserError(
+            f"{stage.sequence.name} asks the mixer for {sequence.ask!r}, which {stage.mixer.name} cannot tell; "
+            f"mixers that can: {able}"
+        )
+    return mixer
+
+
+def _mlp(stage: Stage, layout: Layout) -> TokenMlp:
+    return make(MLPS, stage.mlp, stage.dim, layout)

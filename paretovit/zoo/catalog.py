@@ -1,0 +1,392 @@
+"""The named models: one row each, with paper and published numbers. No torch.
+
+Models on the skeleton are named `{architecture}_{size}_patch{patch}_{image}`, and every such name resolves,
+listed or not: `performer_tiny_patch4_32` is as good as `performer_tiny_patch16_224`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from paretovit.errors import UserError, unknown
+from paretovit.spec import ModelSpec, Part, Stage, from_json, to_json
+from paretovit.zoo.folders import MIXERS, MLPS, SEQUENCES
+
+FAMILIES = (
+    "baseline",
+    "low-rank attention",
+    "sparse attention",
+    "fixed attention",
+    "kernel attention",
+    "hybrid attention",
+    "non-attention shuffling",
+    "token removal",
+    "token merging",
+    "summary tokens",
+    "specialized parameters",
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Depth, width and heads of a model on the skeleton."""
+
+    depth: int
+    dim: int
+    heads: int
+
+
+# tiny to base: Touvron et al. 2020, "DeiT", table 1; large: Dosovitskiy et al. 2020, table 1. pico and nano are
+# ours, for images of a few pixels.
+SIZES = {
+    "pico": Size(4, 64, 2),
+    "nano": Size(6, 128, 4),
+    "tiny": Size(12, 192, 3),
+    "small": Size(12, 384, 6),
+    "base": Size(12, 768, 12),
+    "large": Size(24, 1024, 16),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """Printed figures of one size at 224 px: millions of parameters, billions of multiply-accumulates, top-1 on
+    ImageNet-1k in percent, and where they were read; to the digits that are printed there (7 is not 7.0)."""
+
+    params_m: float | None = None
+    gmacs: float | None = None
+    top1: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What an architecture may make its options depend on: `side` patches per side, `depth` blocks."""
+
+    side: int
+    depth: int
+
+    @property
+    def patches(self) -> int:
+        return self.side * self.side
+
+
+Slots = dict[str, Part]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A family of models on the skeleton: what differs from the plain ViT, and who proposed it.
+
+    slots      sequence, mixer and mlp that are not the plain ViT's, for a scale
+    frame      stem, position, readout and other fields of the spec that are not the plain ViT's
+    """
+
+    paper: str
+    arxiv: str
+    slots: Callable[[Scale], Slots] = lambda scale: {}
+    frame: dict[str, object] = field(default_factory=dict)
+    published: dict[str, Published] = field(default_factory=dict)
+    sizes: tuple[str, ...] = ("tiny", "small", "base")
+
+
+def _window(scale: Scale) -> int:
+    """7 as in Swin where it divides the grid, else half the grid: four windows, so that shifting matters."""
+    return 7 if scale.side % 7 == 0 and scale.side > 7 else max(1, -(-scale.side // 2))
+
+
+MEAN: dict[str, object] = {"readout": Part("mean")}
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "vit": Architecture(
+        paper="Dosovitskiy et al. 2020, An Image is Worth 16x16 Words",
+        arxiv="2010.11929",
+        published={
+            "tiny": Published(5.7, 1.3, 72.2, "DeiT-Ti, Touvron et al. 2020, table 5; macs: timm"),
+            "small": Published(22.1, 4.6, 79.8, "DeiT-S, Touvron et al. 2020, table 5; macs: timm"),
+            "base": Published(86.6, 17.6, 81.8, "DeiT-B, Touvron et al. 2020, table 5; macs: timm"),
+        },
+        sizes=("tiny", "small", "base", "large"),
+    ),
+    "nystromformer": Architecture(
+        paper="Xiong et al. 2021, Nystromformer",
+        arxiv="2102.03902",
+        # 64 landmarks for 197 tokens, as in the survey; a third of the tokens where there are fewer
+        slots=lambda scale: {"mixer": Part.of("nystromformer", landmarks=min(64, max(1, scale.patches // 3)))},
+    ),
+    "swin_vit": Architecture(
+        paper="Liu et al. 2021, Swin Transformer: its shifted windows on the plain skeleton",
+        arxiv="2103.14030",
+        slots=lambda scale: {"mixer": Part.of("shifted_window", window=_window(scale))},
+        frame=MEAN,
+    ),
+    "synthesizer_random": Architecture(
+        paper="Tay et al. 2020, Synthesizer",
+        arxiv="2005.00743",
+        slots=lambda scale: {"mixer": Part("synthesizer_random")},
+    ),
+    "performer": Architecture(
+        paper="Choromanski et al. 2020, Rethinking Attention with Performers",
+        arxiv="2009.14794",
+        slots=lambda scale: {"mixer": Part("performer")},
+    ),
+    "linear_transformer": Architecture(
+        paper="Katharopoulos et al. 2020, Transformers are RNNs",
+        arxiv="2006.16236",
+        slots=lambda scale: {"mixer": Part("linear_transformer")},
+    ),
+    "cvt_vit": Architecture(
+        paper="Wu et al. 2021, CvT: its convolutional projections on the plain skeleton",
+        arxiv="2103.15808",
+        slots=lambda scale: {"mixer": Part("conv_attention")},
+    ),
+    "fnet": Architecture(
+        paper="Lee-Thorp et al. 2021, FNet",
+        arxiv="2105.03824",
+        slots=lambda scale: {"mixer": Part("fnet")},
+        frame=MEAN,
+    ),
+    "pool_vit": Architecture(
+        paper="Yu et al. 2021, MetaFormer is Actually What You Need for Vision: its pooling on the plain skeleton",
+        arxiv="2111.11418",
+        slots=lambda scale: {"mixer": Part("pooling")},
+        frame=MEAN,
+    ),
+    "evit_delete": Architecture(
+        paper="Liang et al. 2022, Not All Patches are What You Need",
+        arxiv="2202.07800",
+        slots=lambda scale: {"sequence": Part.of("evit", keep=0.7, fuse=False)},
+        published={"small": Published(22.1, 3.0, 79.4, "Liang et al. 2022, table 1: DeiT-S, keep rate 0.7")},
+    ),
+    "evit_fuse": Architecture(
+        paper="Liang et al. 2022, Not All Patches are What You Need",
+        arxiv="2202.07800",
+        slots=lambda scale: {"sequence": Part.of("evit", keep=0.7, fuse=True)},
+        published={"small": Published(22.1, 3.0, 79.5, "Liang et al. 2022, table 1: DeiT-S, keep rate 0.7")},
+    ),
+    "tome": Architecture(
+        paper="Bolya et al. 2022, Token Merging: Your ViT But Faster",
+        arxiv="2210.09461",
+        # r = 13 in each of 12 blocks at 196 patches; elsewhere the same share of the tokens, spread over the depth
+        slots=lambda scale: {"sequence": Part.of("tome", r=max(1, round(scale.patches * 13 * 12 / 196 / scale.depth)))},
+        published={"small": Published(22.1, 2.7, 79.4, "Bolya et al. 2022, table 4: DeiT-S, r = 13, trained")},
+    ),
+    "token_learner": Architecture(
+        paper="Ryoo et al. 2021, TokenLearner: What Can 8 Learned Tokens Do",
+        arxiv="2106.11297",
+        slots=lambda scale: {"sequence": Part.of("token_learner", tokens=min(8, scale.patches))},
+        frame=MEAN,
+    ),
+    "switch": Architecture(
+        paper="Fedus et al. 2021, Switch Transformers",
+        arxiv="2101.03961",
+        slots=lambda scale: {"mlp": Part.of("switch", experts=8)},
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row of the catalog."""
+
+    name: str
+    spec: ModelSpec
+    family: str
+    paper: str
+    arxiv: str
+    published: Published
+
+    def to_json(self) -> dict[str, object]:
+        """The row as plain JSON values."""
+        return {
+            "model": self.name,
+            "family": self.family,
+            "paper": self.paper,
+            "arxiv": self.arxiv,
+            "published": asdict(self.published),
+            "spec": to_json(self.spec),
+        }
+
+
+# timm's models in the taxonomy: name -> family, paper, arXiv number, published figures (parameters in millions,
+# billions of multiply-accumulates, ImageNet-1k top-1 in percent), image size where it is not 224
+_TIMM: dict[str, tuple[str, str, str, Published]] = {
+    "deit_tiny_patch16_224": ("baseline", "Touvron et al. 2020, DeiT", "2012.12877", Published(5.7, 1.3, 72.2, "paper")),
+    "deit_small_patch16_224": ("baseline", "Touvron et al. 2020, DeiT", "2012.12877", Published(22.1, 4.6, 79.8, "paper")),
+    "deit_base_patch16_224": ("baseline", "Touvron et al. 2020, DeiT", "2012.12877", Published(86.6, 17.6, 81.8, "paper")),
+    "deit3_small_patch16_224": ("baseline", "Touvron et al. 2022, DeiT III", "2204.07118", Published(22.0, 4.6, 81.4, "repository")),
+    "resnet50": ("baseline", "He et al. 2015, Deep Residual Learning", "1512.03385", Published(25.6, 4.1, 76.13, "torchvision, v1")),
+    "xcit_tiny_12_p16_224": ("low-rank attention", "Ali et al. 2021, XCiT", "2106.09681", Published(7, 1.2, 77.1, "repository")),
+    "swin_tiny_patch4_window7_224": ("sparse attention", "Liu et al. 2021, Swin", "2103.14030", Published(28.3, 4.5, 81.2, "repository")),
+    "coat_lite_tiny": ("hybrid attention", "Xu et al. 2021, CoaT", "2104.06399", Published(5.7, 1.6, 77.5, "repository")),
+    "swiftformer_xs": ("kernel attention", "Shaker et al. 2023, SwiftFormer", "2303.15446", Published(3.5, 0.6, 75.7, "repository; macs: paper")),
+    "efficientvit_b1": ("kernel attention", "Cai et al. 2022, EfficientViT", "2205.14756", Published(9.1, 0.52, 79.4, "repository")),
+    "mixer_s16_224": ("non-attention shuffling", "Tolstikhin et al. 2021, MLP-Mixer", "2105.01601", Published(18.5, 3.8, None, "paper")),
+    "focalnet_tiny_srf": ("non-attention shuffling", "Yang et al. 2022, FocalNet", "2203.11926", Published(28.4, 4.4, 82.1, "repository")),
+    "poolformer_s12": ("non-attention shuffling", "Yu et al. 2021, PoolFormer", "2111.11418", Published(11.9, 1.8, 77.2, "repository")),
+    "pit_ti_224": ("token merging", "Heo et al. 2021, PiT", "2103.16302", Published(4.9, 0.7, 73.0, "repository")),
+    "cait_xxs24_224": ("summary tokens", "Touvron et al. 2021, CaiT", "2103.17239", Published(12.0, 2.5, 77.6, "paper")),
+}
+
+_SKELETON = re.compile(r"(?P<architecture>[a-z0-9_]+?)_(?P<size>[a-z]+)_patch(?P<patch>\d+)_(?P<image>\d+)")
+_VIT_PATCHES = (8, 16, 32, 64)
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """The catalog, by name, in the order of the taxonomy."""
+    rows = []
+    for name, architecture in ARCHITECTURES.items():
+        for size in architecture.sizes:
+            for patch in _VIT_PATCHES if name == "vit" else (16,):
+                # 64 does not divide 224; 256 has the 17 tokens of Dehghani et al. 2021, "The Efficiency Misnomer"
+                full = f"{name}_{size}_patch{patch}_{256 if patch == 64 else 224}"
+                spec = _on_skeleton(full)
+                if spec is None:
+                    raise AssertionError(full)
+                published = architecture.published.get(size, Published()) if patch == 16 else Published()
+                rows.append(Entry(name=full, spec=spec, family=family(spec), paper=architecture.paper,
+                                  arxiv=architecture.arxiv, published=published))
+    for name, (kind, paper, arxiv, published) in _TIMM.items():
+        spec = timm_spec(name, image_px=224)
+        rows.append(Entry(name=name, spec=spec, family=kind, paper=paper, arxiv=arxiv, published=published))
+    rows.sort(key=lambda row: FAMILIES.index(row.family))
+    return {row.name: row for row in rows}
+
+
+def family_entries(wanted: str | None = None) -> list[Entry]:
+    """The catalog, or its rows of one family. Raises `UserError` for a family that the taxonomy has not."""
+    if wanted is None:
+        return list(entries().values())
+    if wanted not in FAMILIES:
+        raise unknown("family", wanted, FAMILIES)
+    return [entry for entry in entries().values() if entry.family == wanted]
+
+
+def family(spec: ModelSpec) -> str:
+    """A model's class in the taxonomy of `which-transformer-to-favor`, read off its spec.
+
+    The first slot that is not the plain ViT's decides: the token mixer, then the token sequence, then the MLP.
+    A model taken whole has the class of its catalog row, and "baseline" if it has none.
+    """
+    if spec.whole is not None:
+        row = _TIMM.get(str(dict(spec.whole.options).get("architecture", "")))
+        return row[0] if row else "baseline"
+    for stage in spec.stages:
+        for folder, part in ((MIXERS, stage.mixer), (SEQUENCES, stage.sequence), (MLPS, stage.mlp)):
+            # an option may decide the class: EViT merges what it removes only if it fuses
+            where = folder.fact(part.name, "family_by_option", {})
+            found = where.get(next((f"{k}={v}" for k, v in part.options if f"{k}={v}" in where), ""))
+            found = found or folder.fact(part.name, "family", "baseline")
+            if found != "baseline":
+                return str(found)
+    return "baseline"
+
+
+def resolve(
+    name: str, *, img_size: int | None = None, in_chans: int | None = None, num_classes: int | None = None
+) -> ModelSpec:
+    """The spec that a MODEL names: a catalog name, any name on the skeleton, any timm name (`timm/` in front asks
+    for timm's where both have it), a checkpoint folder of ours, or `package.module:callable`.
+
+    Raises `UserError` with the nearest names for one that nobody knows.
+    """
+    spec = _named(name)
+    changes: dict[str, int] = {}
+    if img_size is not None:
+        changes["image_px"] = img_size
+    if in_chans is not None:
+        changes["in_chans"] = in_chans
+    if num_classes is not None:
+        changes["num_classes"] = num_classes
+    if not changes or all(getattr(spec, k) == v for k, v in changes.items()):
+        return spec
+    if img_size is not None and spec.whole is None and (match := _SKELETON.fullmatch(name)):
+        # options may follow the number of patches, so the spec is made anew rather than patched
+        scaled = _on_skeleton(f"{match['architecture']}_{match['size']}_patch{match['patch']}_{img_size}")
+        if scaled is not None:
+            spec = replace(scaled, name=name)
+    return replace(spec, **changes)  # type: ignore[arg-type]
+
+
+def expand(patterns: Iterable[str]) -> list[str]:
+    """Names with wildcards spelt out over the catalog (`'performer*'`), each once, in the order given.
+
+    Raises `UserError` for a wildcard that matches nothing.
+    """
+    names: list[str] = []
+    for pattern in patterns:
+        if any(c in pattern for c in "*?["):
+            found = fnmatch.filter(entries(), pattern)
+            if not found:
+                raise UserError(f"no catalog model matches {pattern!r}; `paretovit models` lists them")
+            names.extend(found)
+        else:
+            names.append(pattern)
+    return list(dict.fromkeys(names))
+
+
+def timm_spec(architecture: str, *, image_px: int, in_chans: int = 3, num_classes: int = 1000) -> ModelSpec:
+    """The spec of a timm model under timm's name."""
+    return ModelSpec(
+        name=architecture,
+        whole=Part.of("timm", architecture=architecture),
+        image_px=image_px,
+        in_chans=in_chans,
+        num_classes=num_classes,
+    )
+
+
+def _named(name: str) -> ModelSpec:
+    if not name:
+        raise UserError("a model's name is empty; `paretovit models` lists the catalog")
+    if Path(name, "spec.json").is_file():
+        return _from_folder(Path(name))
+    if name in entries():
+        return entries()[name].spec
+    if ":" in name:
+        return ModelSpec(name=name, whole=Part.of("imported", path=name))
+    spec = _on_skeleton(name)
+    if spec is not None:
+        return spec
+    return _from_timm(name)
+
+
+def _from_folder(folder: Path) -> ModelSpec:
+    try:
+        return from_json(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{folder / 'spec.json'} is not a model spec ({error}); give a folder that train wrote") from error
+
+
+def _on_skeleton(name: str) -> ModelSpec | None:
+    match = _SKELETON.fullmatch(name)
+    if match is None or match["architecture"] not in ARCHITECTURES or match["size"] not in SIZES:
+        return None
+    architecture, size = ARCHITECTURES[match["architecture"]], SIZES[match["size"]]
+    patch, image = int(match["patch"]), int(match["image"])
+    if patch < 1 or image < 1:
+        raise UserError(f"{name}: patch and image size must be at least 1")
+    slots = architecture.slots(Scale(side=max(1, image // patch), depth=size.depth))
+    stage = Stage(depth=size.depth, dim=size.dim, heads=size.heads, **slots)
+    return ModelSpec(name=name, stages=(stage,), image_px=image, patch_px=patch, **architecture.frame)  # type: ignore[arg-type]
+
+
+def _from_timm(name: str) -> ModelSpec:
+    timm = importlib.import_module("timm")  # asked for a name that only timm can know: two seconds to load
+    plain = name.removeprefix("timm/").split(".")[0]
+    if not timm.is_model(plain) or (plain in entries() and not name.startswith("timm/")):
+        known = [*entries(), *(f"{a}_tiny_patch16_224" for a in ARCHITECTURES), *timm.list_models()]
+        raise unknown("model", name, set(known))
+    config = timm.get_pretrained_cfg(plain)
+    px = config.input_size[-1] if config is not None else 224
+    classes = config.num_classes if config is not None and config.num_classes else 1000
+    spec = timm_spec(plain, image_px=px, num_classes=classes)
+    return replace(spec, name=name, whole=Part.of("timm", architecture=name.removeprefix("timm/")))

@@ -1,0 +1,149 @@
+"""Attention inside windows of the token grid, which shift by half a window in every second block.
+
+Paper    Liu et al. 2021, "Swin Transformer", secs. 3.2 and 3.3.
+Differs  Where windows do not fit the grid, what fills the lower and right edge is not heard by anyone; the
+         published code lets tokens attend to it.
+Shapes   B images, N tokens, D width, H heads, K width per head, W windows, M tokens in a window.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+from paretovit.errors import UserError
+from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
+from paretovit.zoo.tokens import Grid, Layout, Tokens
+
+NOBODY = -1  # region of the slots that no token fills
+
+
+class ShiftedWindow(Mixer):
+    """Softmax attention among the tokens of a `window` x `window` window, with a learned bias for each offset.
+
+    Odd blocks of a stage shift the windows by half a window; those cut by the edge are packed in pairs whose
+    parts do not hear each other. A side that fits in one window has one, as long as the side, and no shift.
+    """
+
+    family = "sparse attention"
+    takes_prefix = False
+    needs_grid = True
+    alternates = True
+    trials = ({"window": 2}, {"window": 3}, {"window": 4})
+    into: Tensor
+    back: Tensor
+    offset: Tensor
+    deaf: Tensor | None
+
+    def __init__(self, dim: int, heads: int, layout: Layout, *, window: int = 7, block: int = 0) -> None:
+        super().__init__(dim, heads, layout)
+        if window < 1:
+            raise UserError(f"shifted_window: window must be at least 1, got {window}")
+        self.grid = grid = rows_and_columns(layout)
+        self.head_dim = head_dim_of(dim, heads, None)
+        self.window = tuple(min(window, side) for side in grid)
+        self.shift = tuple(w // 2 if block % 2 and w < side else 0 for w, side in zip(self.window, grid, strict=True))
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+        rows, columns = self.window
+        self.bias_table = nn.Parameter(torch.empty((2 * rows - 1) * (2 * columns - 1), heads))
+        trunc_normal_(self.bias_table, std=0.02)
+        with torch.device("cpu"):  # what hears what is worked out even where the model is built on "meta"
+            slots_WM = window_slots(grid, self.window, self.shift)
+            apart = deaf(slots_WM, grid, self.shift)
+            # moving tokens into windows is one look-up each way, whatever is cut, shifted or filled up; an
+            # empty slot takes token 0, which nobody in the window hears
+            index = {
+                "into": slots_WM.flatten().clamp(min=0),
+                "back": places_of(slots_WM.flatten(), layout.patches),
+                "offset": offsets(self.window),
+            }
+        self.num_windows, self.slots = slots_WM.shape
+        device = torch.get_default_device()
+        for name, values in index.items():
+            self.register_buffer(name, values.to(device), persistent=False)
+        self.register_buffer("deaf", None if apart is None else apart.to(device), persistent=False)
+
+    def _bias(self) -> Tensor:
+        """What is added to the logits: (1, H, M, M), or (W, H, M, M) where some must not hear others."""
+        bias_1HMM = self.bias_table[self.offset].permute(2, 0, 1).unsqueeze(0)
+        return bias_1HMM if self.deaf is None else bias_1HMM.masked_fill(self.deaf, float("-inf"))
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        B, _, D = tokens.x.shape
+        x_BSD = tokens.x.index_select(1, self.into)
+        qkv = self.qkv(x_BSD).view(B * self.num_windows, self.slots, 3, self.heads, self.head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        bias = self._bias().to(q.dtype)
+        if len(bias) > 1:
+            bias = bias.repeat(B, 1, 1, 1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        out_BSD = out.transpose(1, 2).reshape(B, -1, D)
+        return self.proj(out_BSD.index_select(1, self.back))
+
+    def reference(self, tokens: Tokens) -> Tensor:
+        B, _, D = tokens.x.shape
+        (rows, columns), (high, wide), (down, right) = self.grid, self.window, self.shift
+        q, k, v = (part.view(B, rows, columns, D) for part in self.qkv(tokens.x).chunk(3, dim=-1))
+        out = torch.zeros_like(q)
+        places = [(r, c) for r in range(rows) for c in range(columns)]
+        for r, c in places:
+            # the windows' borders lie at `shift` and every window's length from there
+            mine = ((r - down) // high, (c - right) // wide)
+            heard = [(i, j) for i, j in places if ((i - down) // high, (j - right) // wide) == mine]
+            for head in range(self.heads):
+                at = slice(head * self.head_dim, (head + 1) * self.head_dim)
+                logits = [
+                    q[:, r, c, at].mul(k[:, i, j, at]).sum(-1) / self.head_dim**0.5
+                    + self.bias_table[(r - i + high - 1) * (2 * wide - 1) + c - j + wide - 1, head]
+                    for i, j in heard
+                ]
+                weights = torch.stack(logits, dim=-1).softmax(-1)
+                values = torch.stack([v[:, i, j, at] for i, j in heard], dim=1)
+                out[:, r, c, at] = (weights[..., None] * values).sum(1)
+        return self.proj(out.view(B, -1, D))
+
+    def macs(self) -> int:
+        n, d, filled = self.layout.patches, self.dim, self.num_windows * self.slots
+        return 3 * filled * d * d + 2 * filled * self.slots * d + n * d * d
+
+
+def window_slots(grid: Grid, window: Grid, shift: Grid) -> Tensor:
+    """The token in each slot of each window, (W, M); `NOBODY` in the slots beyond the edge of the grid."""
+    padded = [-(-side // w) * w for side, w in zip(grid, window, strict=True)]
+    token = torch.full(padded, NOBODY)
+    token[: grid[0], : grid[1]] = torch.arange(grid[0] * grid[1]).view(grid)
+    token = token.roll([-s for s in shift], dims=(0, 1))
+    return token.unflatten(1, (-1, window[1])).unflatten(0, (-1, window[0])).transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+def places_of(slots: Tensor, patches: int) -> Tensor:
+    """Where in `slots` each of the tokens 0, 1, ... lies, (N,)."""
+    place = slots.new_empty(patches)
+    filled = slots != NOBODY
+    place[slots[filled]] = torch.arange(len(slots))[filled]
+    return place
+
+
+def offsets(window: Grid) -> Tensor:
+    """The row of the bias table for each pair of query and key in a window, (M, M)."""
+    rows, columns = window
+    row, column = torch.arange(rows).repeat_interleave(columns), torch.arange(columns).repeat(rows)
+    down = row[:, None] - row[None, :] + rows - 1
+    right = column[:, None] - column[None, :] + columns - 1
+    return down * (2 * columns - 1) + right
+
+
+def deaf(slots_WM: Tensor, grid: Grid, shift: Grid) -> Tensor | None:
+    """True where a query does not hear a key of its window, (W, 1, M, M); None where all hear all.
+
+    A shift brings the first rows and columns behind the last: they share windows, yet are no neighbours.
+    """
+    row, column = slots_WM // grid[1], slots_WM % grid[1]
+    region = 2 * (row < shift[0]).int() + (column < shift[1]).int()
+    region = region.masked_fill(slots_WM == NOBODY, NOBODY)
+    apart = (region[:, :, None] != region[:, None, :]).unsqueeze(1)
+    return apart if apart.any() else None

@@ -1,0 +1,47 @@
+"""Token-sequence methods: which tokens a block goes on with. One file each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from paretovit.zoo.mixers import Mixer
+from paretovit.zoo.tokens import Layout, Tokens
+
+
+class Sequence(nn.Module, ABC):
+    """Removes, merges or summarises tokens in one block.
+
+    A subclass takes `(dim, layout, *, its options)`, `layout` being that of the tokens it will see, and states
+
+    family   its class in the taxonomy
+    where    "before" the mixer, "between" mixer and MLP, or "after" the MLP of its block
+    ask      what it asks of the block's mixer ("class_row", "keys"), or None; only for `where = "between"`
+    """
+
+    family: ClassVar[str]
+    where: ClassVar[Literal["before", "between", "after"]]
+    ask: ClassVar[str | None] = None
+
+    def __init__(self, dim: int, layout: Layout) -> None:
+        super().__init__()
+        self.dim, self.layout = dim, layout
+
+    @classmethod
+    def blocks(cls, depth: int) -> tuple[int, ...]:
+        """The blocks of a stage that have it, counted from 0, unless the part's option `blocks` says otherwise."""
+        return tuple(range(depth))
+
+    @abstractmethod
+    def after(self) -> Layout:
+        """The layout of the tokens that it returns."""
+
+    @abstractmethod
+    def forward(self, tokens: Tokens, answer: Tensor | None) -> Tokens:
+        """The tokens to go on with; `answer` is what the mixer told, if asked."""
+
+    def macs(self, mixer: Mixer) -> int:
+        """Multiply-accumulates for one image in a block with `mixer`, whose answer is counted there; closed form."""
+        return 0

@@ -1,0 +1,64 @@
+"""Entry points in timm's registry for the catalog's models that timm has not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from timm.models import is_model, register_model
+from torch import nn
+
+from paretovit.errors import UserError
+from paretovit.zoo.catalog import Entry, entries
+
+default_cfgs: dict[str, dict[str, Any]] = {}  # where timm's decorator looks for them
+__all__ = ["register"]
+
+
+def register() -> None:
+    """Makes `timm.create_model(name)` and `timm.list_models()` know the catalog; timm's own names stay timm's."""
+    for name, entry in entries().items():
+        if entry.spec.whole is None and not is_model(name):
+            px = entry.spec.image_px
+            default_cfgs[name] = {
+                "url": "",
+                "input_size": (3, px, px),
+                "fixed_input_size": True,
+                "num_classes": entry.spec.num_classes,
+                "first_conv": "stem.proj",
+                "classifier": "head",
+                "paper_ids": f"arXiv:{entry.arxiv}",
+            }
+            register_model(_entrypoint(entry))
+
+
+def _entrypoint(entry: Entry) -> Callable[..., nn.Module]:
+    def create(
+        pretrained: bool = False,
+        *,
+        img_size: int | tuple[int, int] | None = None,
+        in_chans: int | None = None,
+        num_classes: int | None = None,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        pretrained_cfg: Any = None,
+        pretrained_cfg_overlay: Any = None,
+        cache_dir: Any = None,
+    ) -> nn.Module:
+        from paretovit.zoo.build import build  # it imports timm, whose import is what brought us here
+
+        if drop_rate:
+            raise UserError(f"{entry.name} has no dropout; regularise with drop_path_rate instead of {drop_rate=}")
+        return build(
+            entry.name,
+            img_size=img_size[0] if isinstance(img_size, tuple) else img_size,
+            in_chans=in_chans,
+            num_classes=num_classes,
+            drop_path=drop_path_rate,
+            pretrained=pretrained,
+        )
+
+    create.__name__ = create.__qualname__ = entry.name
+    create.__doc__ = f"{entry.paper} ({entry.family})"
+    create.__module__ = __name__
+    return create

@@ -1,0 +1,60 @@
+"""What every figure promises."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from paretovit.report.figures import FIGURES
+from paretovit.report.headings import sheet_of
+from paretovit.store import arrange
+
+
+@pytest.fixture(params=FIGURES.names())
+def figure(request):
+    return FIGURES[request.param]()
+
+
+@pytest.fixture
+def table(sample_store):
+    return sample_store.table(sample_store.columns())
+
+
+def encodings(chart: dict, channel: str) -> list[dict]:
+    layers = [chart, *chart.get("layer", [])]
+    return [layer["encoding"][channel] for layer in layers if channel in layer.get("encoding", {})]
+
+
+def test_states_what_it_shows_and_needs(figure):
+    assert figure.title
+    assert figure.needs
+
+
+def test_draws_the_sample_store_and_every_model_is_in_it(figure, table):
+    assert figure.can_draw(table)
+    chart = figure.draw(table).to_dict()  # altair checks it against Vega-Lite's schema
+    assert chart["title"]["text"]
+    models = {record["model"] for rows in chart["datasets"].values() for record in rows if "model" in record}
+    assert models in (set(), set(sheet_of(table).labels))  # figures of indicators name no model
+
+
+def test_has_a_unit_on_every_axis(figure, table):
+    chart = figure.draw(table).to_dict()
+    units = (*(f"({h.scale.unit})" for h in sheet_of(table).headings), "(images)", "(images/s)")
+    for channel in ("x", "y"):
+        axes = encodings(chart, channel)
+        assert axes
+        for axis in axes:
+            if axis["type"] == "quantitative":
+                assert any(unit in axis["title"] for unit in units), axis
+            else:  # an axis of indicators: each of its labels carries its unit
+                assert all(label.endswith(units) for label in axis["sort"])
+
+
+def test_says_that_it_cannot_draw_an_empty_table(figure):
+    assert not figure.can_draw(arrange([]))
+
+
+def test_a_models_name_is_data_and_no_markup(figure, table):
+    assert "<" not in json.dumps(figure.draw(table).to_dict()["title"])

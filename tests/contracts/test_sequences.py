@@ -1,0 +1,208 @@
+"""What every token-sequence method promises, whatever it does to the sequence.
+
+Each is tried as the catalog uses it, or with its defaults where no model of the catalog has it; with a class
+token and without, unless it refuses one of the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from paretovit.cost.counting import count_module
+from paretovit.errors import UserError
+from paretovit.spec import ModelSpec, Part, Stage
+from paretovit.zoo.catalog import ARCHITECTURES, FAMILIES, Scale, family
+from paretovit.zoo.folders import MIXERS, SEQUENCES
+from paretovit.zoo.mixers import Mixer
+from paretovit.zoo.sequences import Sequence
+from paretovit.zoo.tokens import Layout, Tokens
+
+IMAGES, GRID, DIM, HEADS = 3, (6, 5), 32, 4  # swapped sides show
+
+
+def parts() -> list[Part]:
+    slots = [architecture.slots(Scale(side=5, depth=12)) for architecture in ARCHITECTURES.values()]
+    used = {slot["sequence"] for slot in slots if "sequence" in slot}
+    return sorted(used | {Part(n) for n in SEQUENCES.names() if n not in {part.name for part in used}}, key=str)
+
+
+def make(part: Part, prefix: int) -> Sequence:
+    torch.manual_seed(0)
+    options = {name: value for name, value in part.options if name != "blocks"}
+    return SEQUENCES[part.name](DIM, Layout.of_grid(GRID, prefix), **options).eval()
+
+
+def accepted(part: Part) -> list[int]:
+    found = []
+    for prefix in (1, 0):
+        try:
+            make(part, prefix)
+            found.append(prefix)
+        except UserError:
+            continue
+    return found
+
+
+@dataclass
+class Case:
+    """A method, the tokens it is given, and a mixer that can tell what it asks."""
+
+    part: Part
+    sequence: Sequence
+    mixer: Mixer
+    tokens: Tokens
+
+    def run(self, tokens: Tokens) -> Tokens:
+        answer = None if self.sequence.ask is None else self.mixer.answer(tokens, self.sequence.ask)[1]
+        return self.sequence(tokens, answer)
+
+
+CASES = [(part, prefix) for part in parts() for prefix in accepted(part)]
+
+
+@pytest.fixture(params=CASES, ids=[f"{part}-{'class token' if prefix else 'no prefix'}" for part, prefix in CASES])
+def case(request: pytest.FixtureRequest) -> Case:
+    part, prefix = request.param
+    sequence = make(part, prefix)
+    able = [n for n in MIXERS.names() if sequence.ask in (None, *MIXERS.fact(n, "answers", ()))]
+    mixer = MIXERS["attention" if "attention" in able else able[0]](DIM, HEADS, sequence.layout).eval()
+    x_BND = torch.randn(IMAGES, sequence.layout.num_tokens, DIM)
+    return Case(part, sequence, mixer, Tokens(x_BND, grid=GRID, prefix=prefix))
+
+
+def with_everything(tokens: Tokens) -> Tokens:
+    """The tokens with sizes, coordinates and a mask, as a method further down the model may get them."""
+    images, count = tokens.x.shape[:2]
+    rows, columns = torch.meshgrid(*(torch.arange(float(side)) for side in GRID), indexing="ij")
+    place = torch.zeros(images, count, 2)
+    place[:, tokens.prefix :] = torch.stack((rows.flatten(), columns.flatten()), dim=-1)
+    size = torch.randint(1, 5, (images, count)).float()
+    alive = torch.ones(images, count)
+    alive[:, -2] = 0
+    return Tokens(tokens.x, tokens.grid, tokens.prefix, place, size, alive)
+
+
+class Alone(nn.Module):
+    """Mixer and method as one module from values to values, for the counter."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.sequence, self.mixer, self.like = case.sequence, case.mixer, case.tokens
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        tokens, answer = self.like.with_x(x_BND), None
+        if self.sequence.ask is None:
+            self.mixer(tokens)
+        else:
+            _, answer = self.mixer.answer(tokens, self.sequence.ask)
+        return self.sequence(tokens, answer).x
+
+
+@pytest.mark.parametrize("name", SEQUENCES.names())
+def test_states_its_family_its_moment_and_what_it_asks(name: str) -> None:
+    kind = SEQUENCES[name]
+    assert issubclass(kind, Sequence)
+    assert kind.family in FAMILIES
+    assert SEQUENCES.fact(name, "family") == kind.family, "the catalog reads it from the source: state it as a literal"
+    assert set(getattr(kind, "family_by_option", {}).values()) <= set(FAMILIES)
+    assert kind.where in ("before", "between", "after")
+    assert kind.ask is None or kind.where == "between"
+
+
+@pytest.mark.parametrize("name", SEQUENCES.names())
+def test_takes_class_tokens_or_mean_pooling_or_both(name: str) -> None:
+    assert all(accepted(part) for part in parts() if part.name == name)
+
+
+@pytest.mark.parametrize("name", SEQUENCES.names())
+@pytest.mark.parametrize("depth", [1, 2, 3, 12, 24])
+def test_its_blocks_lie_in_the_stage(name: str, depth: int) -> None:
+    blocks = SEQUENCES[name].blocks(depth)
+    assert list(blocks) == sorted(set(blocks))
+    assert all(0 <= block < depth for block in blocks)
+
+
+def test_returns_the_layout_it_announced(case: Case) -> None:
+    out, layout = case.run(case.tokens), case.sequence.after()
+    assert out.x.shape == (IMAGES, layout.num_tokens, DIM)
+    assert (out.grid, out.prefix) == (layout.grid, layout.prefix)
+
+
+def test_never_mixes_images(case: Case) -> None:
+    alone = case.tokens.with_x(case.tokens.x[1:2])
+    torch.testing.assert_close(case.run(case.tokens).x[1:2], case.run(alone).x)
+
+
+def test_class_tokens_stay_in_front_untouched(case: Case) -> None:
+    prefix = case.tokens.prefix
+    torch.testing.assert_close(case.run(case.tokens).x[:, :prefix], case.tokens.x[:, :prefix], rtol=0, atol=0)
+
+
+def test_shortens_in_training_as_in_inference(case: Case) -> None:
+    case.sequence.train()
+    assert case.run(case.tokens).x.shape[1] == case.sequence.after().num_tokens
+
+
+def test_gradients_reach_every_parameter_and_the_tokens(case: Case) -> None:
+    case.tokens.x.requires_grad_()
+    case.sequence.train()
+    case.run(case.tokens).x.square().sum().backward()
+    for name, parameter in case.sequence.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+    assert case.tokens.x.grad is not None
+    assert case.tokens.x.grad.abs().sum() > 0
+
+
+def test_macs_are_those_of_its_operators(case: Case) -> None:
+    counted = count_module(Alone(case).to("meta"), torch.empty(1, *case.tokens.x.shape[1:], device="meta")).macs
+    asked = 0 if case.sequence.ask is None else case.mixer.answer_macs(case.sequence.ask)
+    assert case.sequence.macs(case.mixer) + case.mixer.macs() + asked == counted
+
+
+def test_what_goes_with_a_token_follows_it(case: Case) -> None:
+    given = with_everything(case.tokens)
+    out = case.run(given)
+    count = case.sequence.after().num_tokens
+    assert out.place is not None
+    assert out.place.shape == (IMAGES, count, 2)
+    assert out.place.amin() >= 0, "a kept or merged token lies where its patches lay"
+    assert (out.place.amax((0, 1)) <= torch.tensor(GRID) - 1 + 1e-5).all()
+    assert out.size is None or out.size.shape == (IMAGES, count)
+    assert out.alive is None or out.alive.shape == (IMAGES, count)
+
+
+def test_sizes_lose_no_patch_in_merging_and_gain_none_in_removal(case: Case) -> None:
+    given = with_everything(case.tokens)
+    out, start = case.run(given), given.prefix
+    if out.size is None:
+        return  # the tokens that come out no longer stand for patches
+    assert given.size is not None
+    before, after = given.size[:, start:].sum(1), out.size[:, start:].sum(1)
+    kind = family(ModelSpec(name="any", stages=(Stage(depth=1, dim=DIM, heads=HEADS, sequence=case.part),)))
+    if kind == "token removal":
+        assert (after <= before).all()
+    else:
+        torch.testing.assert_close(after, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_keeps_the_precision_it_is_given(case: Case, dtype: torch.dtype) -> None:
+    case.sequence.to(dtype)
+    case.mixer.to(dtype)
+    assert case.run(case.tokens.with_x(case.tokens.x.to(dtype))).x.dtype == dtype
+
+
+def test_a_copy_with_its_state_does_the_same(case: Case) -> None:
+    with torch.no_grad():
+        for parameter in case.sequence.parameters():
+            parameter.add_(torch.randn_like(parameter) / 10)
+    copy = make(case.part, case.tokens.prefix)
+    copy.load_state_dict(case.sequence.state_dict())
+    expected = case.run(case.tokens).x
+    case.sequence = copy
+    torch.testing.assert_close(case.run(case.tokens).x, expected, rtol=0, atol=0)

@@ -1,0 +1,40 @@
+import io
+
+from rich.console import Console
+
+from paretovit.report.tables import rows_table, table
+
+
+def printed(what) -> str:
+    console = Console(width=100, file=io.StringIO())
+    console.print(what)
+    return console.file.getvalue()
+
+
+def test_rows_are_shown_with_units_intervals_and_flags_within_100_columns(sample_store):
+    text = printed(rows_table(sample_store.rows()))
+    assert max(map(len, text.splitlines())) <= 100
+    for name in ("vit_mini", "synthesizer_random_mini", "latency", "ms", "±", "%"):
+        assert name in text
+    fnet = next(line for line in text.splitlines() if line.strip().startswith("fnet_mini"))
+    assert "!" in text
+    assert fnet
+
+
+def test_a_missing_value_is_a_dash_and_its_reason_is_said(sample_store):
+    text = printed(rows_table(sample_store.rows("peak_bytes_train")))
+    line = next(line for line in text.splitlines() if line.strip().startswith("switch_mini"))
+    assert line.split() == ["switch_mini", "–"]
+    assert "– switch_mini, peak memory, training: ran out of memory at batch 32" in text
+
+
+def test_a_value_of_a_busy_machine_is_flagged_and_has_no_interval(sample_store):
+    text = printed(rows_table(sample_store.rows("latency_s")))
+    line = next(line for line in text.splitlines() if line.strip().startswith("fnet_mini"))
+    assert line.split()[-1] == "!"
+    assert "±" not in line
+    assert "! taken while others used the machine" in text
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are():
+    assert "[red]x" in printed(table([["[red]x", "1"]], ["model", "a"]))

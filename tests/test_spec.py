@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paretovit.errors import UserError
+from paretovit.spec import ModelSpec, Part, Stage, from_json, to_json
+
+SPEC = ModelSpec(name="tiny", stages=(Stage(depth=2, dim=32, heads=2),))
+
+words = st.text("abcdefghij_", min_size=1, max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False) | words,
+    lambda inner: st.lists(inner, max_size=3).map(tuple),
+    max_leaves=4,
+)
+parts = st.builds(lambda name, options: Part.of(name, **options), words, st.dictionaries(words, values, max_size=3))
+sizes = st.integers(1, 4096)
+stages = st.builds(
+    Stage, depth=sizes, dim=sizes, heads=sizes, sequence=parts, mixer=parts, mlp=parts, between=parts
+)
+specs = st.builds(
+    ModelSpec,
+    name=words,
+    stages=st.lists(stages, min_size=1, max_size=3).map(tuple),
+    stem=parts,
+    position=parts,
+    readout=parts,
+    layer_scale=st.none() | st.floats(0, 1),
+    image_px=sizes,
+    patch_px=sizes,
+    in_chans=sizes,
+    num_classes=st.integers(0, 1000),
+    transforms=st.lists(parts, max_size=2).map(tuple),
+    whole=st.none() | parts,
+)
+
+
+@given(specs)
+def test_a_spec_survives_json(spec: ModelSpec) -> None:
+    again = from_json(json.loads(json.dumps(to_json(spec))))
+    assert again == spec
+    assert again.key == spec.key
+
+
+@given(specs, words)
+def test_the_key_does_not_depend_on_the_name(spec: ModelSpec, name: str) -> None:
+    assert replace(spec, name=name).key == spec.key
+
+
+OTHER: dict[str, Any] = {
+    "stages": (Stage(depth=2, dim=32, heads=4),),
+    "stem": Part("conv"),
+    "position": Part("absent"),
+    "readout": Part("mean"),
+    "layer_scale": 0.1,
+    "image_px": 225,
+    "patch_px": 15,
+    "in_chans": 1,
+    "num_classes": 0,
+    "transforms": (Part("sparse"),),
+    "whole": Part.of("timm", architecture="resnet18"),
+}
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(ModelSpec) if field.name != "name"])
+def test_every_other_field_changes_the_key(field: str) -> None:
+    assert replace(SPEC, **{field: OTHER[field]}).key != SPEC.key
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Stage)])
+def test_every_field_of_a_stage_changes_the_key(field: str) -> None:
+    value = 3 if field in ("depth", "dim", "heads") else Part("something")
+    assert replace(SPEC, stages=(replace(SPEC.stages[0], **{field: value}),)).key != SPEC.key
+
+
+def test_the_order_in_which_options_are_given_does_not_matter() -> None:
+    assert Part.of("evit", keep=0.5, fuse=True) == Part.of("evit", fuse=True, keep=0.5)
+    assert hash(Part.of("evit", keep=0.5, fuse=True)) == hash(Part.of("evit", fuse=True, keep=0.5))
+
+
+def test_the_key_is_the_same_in_another_process() -> None:
+    code = (
+        "from paretovit.spec import *;"
+        "print(ModelSpec(name='x', stages=(Stage(depth=2, dim=32, heads=2, mixer=Part.of('a', z=1, b=(2, 3.5))),)).key)"
+    )
+    stage = replace(SPEC.stages[0], mixer=Part.of("a", z=1, b=(2, 3.5)))
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert printed.stdout.strip() == replace(SPEC, stages=(stage,)).key
+
+
+def test_a_part_is_printed_with_its_options() -> None:
+    assert str(Part.of("evit", keep=0.5, fuse=True)) == "evit(fuse=True, keep=0.5)"
+    assert str(Part("mlp")) == "mlp"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_px": 0}, "image_px must be at least 1, got 0"),
+        ({"in_chans": -1}, "in_chans must be at least 1"),
+        ({"patch_px": 0}, "patch_px must be at least 1"),
+        ({"num_classes": -1}, "0 .features only. or more"),
+        ({"stages": ()}, "at least one stage"),
+        ({"stages": (Stage(depth=0, dim=32, heads=2),)}, "depth, dim and heads must be at least 1"),
+        ({"stages": (Stage(depth=1, dim=32, heads=-2),)}, "depth, dim and heads must be at least 1"),
+    ],
+)
+def test_sizes_that_are_no_sizes_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=f"tiny.*{message}"):
+        replace(SPEC, **change)
+
+
+def test_a_whole_model_needs_no_stages() -> None:
+    assert ModelSpec(name="resnet18", whole=Part.of("timm", architecture="resnet18")).stages == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        [],
+        "spec",
+        None,
+        {**to_json(SPEC), "stages": 3},
+        {**to_json(SPEC), "stages": [3]},
+        {**to_json(SPEC), "stages": [{"depth": 1}]},
+        {**to_json(SPEC), "stem": "patch"},
+        {**to_json(SPEC), "stem": {"options": {}}},
+        {**to_json(SPEC), "image_px": "large"},
+        {**to_json(SPEC), "image_px": -1},
+        {**to_json(SPEC), "flavour": "vanilla"},
+        {k: v for k, v in to_json(SPEC).items() if k != "readout"},
+    ],
+    ids=str,
+)
+def test_what_is_no_spec_is_refused_in_one_line(content: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        from_json(content)
+    assert "\n" not in str(caught.value)
+
+
+def test_only_numbers_words_and_tuples_of_them_can_be_options() -> None:
+    with pytest.raises(UserError, match="numbers, words and tuples"):
+        to_json(replace(SPEC, stem=Part.of("patch", norm=object)))

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from paretovit.errors import Unmeasurable, UserError
+from paretovit.spec import ModelSpec, Stage
+from paretovit.train.data import Images
+from paretovit.train.evaluate import check_fit, evaluate, score, wilson
+
+IMAGES = Images(
+    name="rows",
+    split="val",
+    pixels=torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1),
+    labels=torch.tensor([0, 1, 2, 3, 6]),
+    class_names=tuple("abcdefg"),
+    mean=(0.0,),
+    std=(1 / 255,),
+)
+
+
+class Ranks(nn.Module):
+    """Ranks the classes from 6 down to 0, whatever it sees."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.arange(7.0).expand(len(images), 7)
+
+
+def test_a_hit_is_the_right_class_first_or_among_five():
+    result = score(Ranks(), IMAGES, batch_size=2)
+    # label 6 is ranked first; 2, 3 and 6 are among 6 5 4 3 2; 0 and 1 are not
+    assert (result.images, result.hits1, result.hits5) == (5, 1, 3)
+    # minus log of softmax: log(sum of exp(0..6)) = 6.4583, less the label, averaged over labels 0 1 2 3 6
+    assert result.loss == pytest.approx(6.4583 - 12 / 5, abs=1e-3)
+
+
+def test_the_images_are_normalised_before_the_model_sees_them():
+    seen = []
+
+    class Remembers(Ranks):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images)
+            return super().forward(images)
+
+    score(Remembers(), replace(IMAGES, mean=(1 / 255,), std=(2 / 255,)))
+    torch.testing.assert_close(torch.cat(seen).flatten(), torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5]))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_is_scored_in_evaluation_mode_and_left_as_it_was(training: bool):
+    modes = []
+
+    class Notes(Ranks):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            modes.append(self.training)
+            return super().forward(images)
+
+    module = Notes().train(training)
+    score(module, IMAGES)
+    assert modes == [False]
+    assert module.training is training
+
+
+def test_outputs_that_are_not_finite_rank_nothing():
+    class Broken(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(images), 7), float("nan"))
+
+    with pytest.raises(Unmeasurable, match="not finite"):
+        score(Broken(), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("hits", "images", "low", "high"),
+    # Wilson's interval as tabulated by Agresti and Coull 1998 and by common statistics software
+    [(0, 10, 0.0, 0.2775), (9, 10, 0.5958, 0.9821), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0)],
+)
+def test_the_interval_is_wilsons(hits: int, images: int, low: float, high: float):
+    assert wilson(hits, images) == pytest.approx((low, high), abs=1e-4)
+
+
+def spec_for(images: Images, **changes: int) -> ModelSpec:
+    fields = {"image_px": images.image_px, "in_chans": images.in_chans, "num_classes": images.num_classes} | changes
+    return ModelSpec(name="fixed", stages=(Stage(depth=1, dim=4, heads=1),), patch_px=1, **fields)
+
+
+def test_rows_of_an_accuracy_say_on_what_and_after_which_training():
+    spec = spec_for(IMAGES)
+    top1, top5 = evaluate(spec, Ranks(), IMAGES, recipe="demo", seed=3)
+    assert (top1.indicator, top1.value, top5.indicator, top5.value) == ("top1", 0.2, "top5", 0.6)
+    assert top1.conditions == top5.conditions
+    stated = top1.conditions.to_json()
+    assert stated == {"spec": spec.key, "data": "rows", "split": "val", "recipe": "demo", "seed": 3}
+    assert top1.origin.timing["images"] == 5
+    assert top1.origin.timing["interval_95"] == pytest.approx(wilson(1, 5))
+
+
+def test_there_is_no_top5_of_five_classes():
+    class FiveRanks(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.arange(5.0).expand(len(images), 5)
+
+    few = replace(IMAGES, labels=IMAGES.labels.clamp(max=4), class_names=tuple("abcde"))
+    assert [row.indicator for row in evaluate(spec_for(few), FiveRanks(), few)] == ["top1"]
+
+
+def test_made_up_images_have_no_accuracy():
+    assert evaluate(spec_for(IMAGES), Ranks(), replace(IMAGES, real=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "mend"),
+    [({"image_px": 8}, "--img-size 1"), ({"in_chans": 3}, "--in-chans 1"), ({"num_classes": 10}, "--num-classes 7")],
+)
+def test_a_model_for_other_images_is_refused_with_the_flag_that_mends_it(change: dict[str, int], mend: str):
+    with pytest.raises(UserError, match=mend):
+        check_fit(spec_for(IMAGES, **change), IMAGES)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from paretovit.errors import UserError
+from paretovit.zoo.mixers.attention import Attention
+from paretovit.zoo.mixers.conv_attention import ConvAttention
+from paretovit.zoo.tokens import Layout, Tokens
+
+
+def pass_through(mixer: ConvAttention) -> None:
+    """Convolutions that give every token as it is; batch norms of a fresh module only divide by sqrt(1 + eps)."""
+    for conv in (mixer.conv_q, mixer.conv_k, mixer.conv_v):
+        half = mixer.kernel // 2
+        conv.conv.weight.data.zero_()
+        conv.conv.weight.data[:, :, half, half] = (1 + conv.norm.eps) ** 0.5
+
+
+def test_with_convolutions_that_change_nothing_it_is_plain_attention() -> None:
+    torch.manual_seed(0)
+    layout = Layout.of_grid((6, 5), prefix=1)
+    mixer = ConvAttention(32, 4, layout, stride=1).eval()
+    pass_through(mixer)
+    plain = Attention(32, 4, layout)
+    plain.qkv.weight.data = torch.cat((mixer.q.weight, mixer.k.weight, mixer.v.weight)).detach()
+    plain.qkv.bias.data = torch.cat((mixer.q.bias, torch.zeros(32), mixer.v.bias)).detach()
+    plain.proj.load_state_dict(mixer.proj.state_dict())
+    tokens = Tokens(torch.randn(2, 31, 32), (6, 5), prefix=1)
+    torch.testing.assert_close(mixer(tokens), plain(tokens))
+
+
+def test_with_stride_2_every_second_row_and_column_is_heard() -> None:
+    torch.manual_seed(0)
+    mixer = ConvAttention(32, 4, Layout.of_grid((4, 5)), stride=2).eval()
+    pass_through(mixer)
+    x = torch.randn(1, 20, 32, requires_grad=True)
+    mixer(Tokens(x, (4, 5)))[:, 19].sum().backward()
+    heard = x.grad.abs().amax(-1)[0] > 1e-6
+    assert heard.nonzero().flatten().tolist() == [0, 2, 4, 10, 12, 14, 19]  # and 19 itself, as the query
+
+
+def test_class_tokens_are_not_convolved() -> None:
+    torch.manual_seed(0)
+    mixer = ConvAttention(32, 4, Layout.of_grid((4, 5), prefix=1)).eval()
+    x = torch.randn(1, 21, 32)
+    queries = []
+    mixer.q.register_forward_hook(lambda module, inputs, output: queries.append(inputs[0]))
+    mixer(Tokens(x, (4, 5), prefix=1))
+    assert queries[0][:, 0].equal(x[:, 0])
+    assert not queries[0][:, 1:].isclose(x[:, 1:]).any(-1).all()
+
+
+@pytest.mark.parametrize("options", [{"kernel": 4}, {"stride": 0}], ids=str)
+def test_refuses_options_that_make_no_mixer(options: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="kernel must be odd and stride at least 1"):
+        ConvAttention(32, 4, Layout.of_grid((4, 5)), **options)

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from paretovit.zoo.mixers.fnet import Fnet
+from paretovit.zoo.tokens import Layout, Tokens
+
+
+@pytest.mark.parametrize("patches", [1, 2, 9, 16])
+@pytest.mark.parametrize("dim", [1, 2, 7, 32])
+def test_is_the_real_part_of_the_papers_two_transforms(patches: int, dim: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, patches, dim, dtype=torch.float64)
+    expected = torch.fft.fft(torch.fft.fft(x, dim=-1), dim=-2).real
+    torch.testing.assert_close(Fnet(dim, 1, Layout(None, patches, 0))(Tokens(x)), expected)
+
+
+def test_learns_nothing() -> None:
+    assert not Fnet(32, 4, Layout.of_grid((6, 5))).state_dict()
+
+
+def test_gives_back_the_precision_it_gets() -> None:
+    x = torch.randn(1, 30, 32).bfloat16()
+    out = Fnet(32, 4, Layout.of_grid((6, 5)))(Tokens(x, (6, 5)))
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), torch.fft.fft2(x.float()).real, rtol=0.01, atol=0.01)
