@@ -16,8 +16,8 @@ ROUNDS, REPEATS = 15, 3
 
 @pytest.fixture(scope="session")
 def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """To be read only. Twelve made-up models by twelve indicators, timed ones in rounds with a drifting anchor. `switch_mini` has no
-    training peak and says why; `fnet_mini` was timed on a busy machine."""
+    """Twelve made-up models by twelve indicators, timed ones in rounds with a drifting anchor. `switch_mini` has no
+    training peak and says why; `fnet_mini` was timed on a busy machine. All tests share it: read only."""
     with Store(tmp_path_factory.mktemp("store") / "sample.sqlite") as store:
         specs = _specs()
         store.append([row for spec in specs for row in _rows(spec)], specs)

@@ -39,7 +39,9 @@ def test_every_file_holds_its_class_with_a_summary(folder: Folder[object]) -> No
 def test_every_class_is_one_of_the_folders_kind_and_none_inherits_from_another(folder: Folder[object]) -> None:
     kinds = [folder[name] for name in folder.names()]
     for kind in kinds:
-        assert kind.__mro__[1].__module__ == folder.package, f"{kind.__name__} must inherit from the folder's base class"
+        assert kind.__mro__[1].__module__ == folder.package, (
+            f"{kind.__name__} must inherit from the folder's base class"
+        )
 
 
 def test_file_names_become_class_names() -> None:

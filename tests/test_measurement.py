@@ -4,10 +4,13 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paretovit.measurement import Conditions, Measurement, Origin, median
+
+# a busy machine is the normal case
+unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 words = st.text(min_size=1, max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -51,15 +54,23 @@ rows = st.builds(
 
 def row(value: float | None, why: str = "") -> Measurement:
     return Measurement(
-        model="vit", indicator="latency_s", unit="s", value=value, conditions=Conditions(), origin=Origin(how="x"), why=why
+        model="vit",
+        indicator="latency_s",
+        unit="s",
+        value=value,
+        conditions=Conditions(),
+        origin=Origin(how="x"),
+        why=why,
     )
 
 
+@unhurried
 @given(rows)
 def test_a_row_survives_json(measurement: Measurement) -> None:
     assert Measurement.from_json(json.loads(json.dumps(measurement.to_json()))) == measurement
 
 
+@unhurried
 @given(conditions, conditions)
 def test_equal_conditions_and_only_they_have_equal_texts(one: Conditions, other: Conditions) -> None:
     assert (one.text == other.text) == (one == other)

@@ -8,13 +8,16 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Part, Stage, from_json, to_json
 
 SPEC = ModelSpec(name="tiny", stages=(Stage(depth=2, dim=32, heads=2),))
+
+# a busy machine is the normal case
+unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 words = st.text("abcdefghij_", min_size=1, max_size=8)
 values = st.recursive(
@@ -24,9 +27,7 @@ values = st.recursive(
 )
 parts = st.builds(lambda name, options: Part.of(name, **options), words, st.dictionaries(words, values, max_size=3))
 sizes = st.integers(1, 4096)
-stages = st.builds(
-    Stage, depth=sizes, dim=sizes, heads=sizes, sequence=parts, mixer=parts, mlp=parts, between=parts
-)
+stages = st.builds(Stage, depth=sizes, dim=sizes, heads=sizes, sequence=parts, mixer=parts, mlp=parts, between=parts)
 specs = st.builds(
     ModelSpec,
     name=words,
@@ -44,6 +45,7 @@ specs = st.builds(
 )
 
 
+@unhurried
 @given(specs)
 def test_a_spec_survives_json(spec: ModelSpec) -> None:
     again = from_json(json.loads(json.dumps(to_json(spec))))
@@ -51,6 +53,7 @@ def test_a_spec_survives_json(spec: ModelSpec) -> None:
     assert again.key == spec.key
 
 
+@unhurried
 @given(specs, words)
 def test_the_key_does_not_depend_on_the_name(spec: ModelSpec, name: str) -> None:
     assert replace(spec, name=name).key == spec.key

@@ -79,5 +79,7 @@ def _rounds(row: Measurement) -> NDArray[np.float64] | None:
     rounds = np.asarray(row.samples, float).reshape(count, -1)
     anchor = row.origin.timing.get("anchor_rounds")
     if anchor and len(anchor) == count:
-        rounds = rounds / (np.asarray(anchor, float) / np.median(anchor))[:, None]
+        # what the anchor took when it was first measured: models of other groups and days are on that scale too
+        reference = row.origin.timing.get("anchor_reference", float(np.median(anchor)))
+        rounds = rounds / (np.asarray(anchor, float) / reference)[:, None]
     return rounds

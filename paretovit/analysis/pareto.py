@@ -27,7 +27,7 @@ def non_dominated(points: ArrayLike, directions: Sequence[int]) -> Mask:
     """
     oriented = np.asarray(points, float) * np.asarray(directions, float)
     known = ~np.isnan(oriented).any(axis=1)
-    return known & ~_beaten(oriented, oriented, known)
+    return known & ~_beaten(oriented, oriented)
 
 
 def not_beaten(lows: ArrayLike, highs: ArrayLike, directions: Sequence[int]) -> Mask:
@@ -40,10 +40,10 @@ def not_beaten(lows: ArrayLike, highs: ArrayLike, directions: Sequence[int]) -> 
     lows, highs, signs = np.asarray(lows, float), np.asarray(highs, float), np.asarray(directions, float)
     worst, best = np.where(signs > 0, lows, -highs), np.where(signs > 0, highs, -lows)
     known = ~np.isnan(np.column_stack([worst, best])).any(axis=1)
-    return known & ~_beaten(worst, best, known)
+    return known & ~_beaten(worst, best)
 
 
-def _beaten(worst: NDArray[np.float64], best: NDArray[np.float64], known: Mask) -> Mask:
-    """For each row, whether another's worst is at least its best everywhere and above it somewhere."""
-    rivals = worst[known]
-    return np.array([((rivals >= row).all(axis=1) & (rivals > row).any(axis=1)).any() for row in best], dtype=bool)
+def _beaten(worst: NDArray[np.float64], best: NDArray[np.float64]) -> Mask:
+    """For each row, whether another's worst is at least its best everywhere and above it somewhere. A NaN is never
+    at least anything, so that rows with one beat nobody."""
+    return np.array([((worst >= row).all(axis=1) & (worst > row).any(axis=1)).any() for row in best], dtype=bool)

@@ -44,7 +44,9 @@ def vit_counts(
     ends = [np.asarray(size, dtype=np.int64) for size in (num_classes, in_chans)]
     *arrays, ratio = np.broadcast_arrays(*sizes, *ends, hidden_per_width)
     L, H, head, image, P, K, C = arrays
-    if any((array < 1).any() for array in (L, H, head, image, P, C, ratio * 1e9)) or (K < 0).any():
+    D = H * head
+    M = np.rint(D * ratio).astype(np.int64)
+    if any((array < 1).any() for array in (L, D, M, image, P, C)) or (K < 0).any():
         raise UserError("every size of a ViT must be at least 1 (num_classes at least 0)")
     if (image % P).any():
         worst = np.argmax(image % P > 0)
@@ -52,8 +54,6 @@ def vit_counts(
             f"image size {image.flat[worst]} is not divisible by the patch size {P.flat[worst]}; "
             f"drop such pairs or choose other sizes"
         )
-    D = H * head
-    M = np.rint(D * ratio).astype(np.int64)
     n = (image // P) ** 2
     N = n + class_token
     weights = 4 * D * D + 2 * D * M  # of the matrices of a block: queries, keys, values, projection; MLP

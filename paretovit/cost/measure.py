@@ -38,7 +38,7 @@ class Care:
 
     rounds      visits to every model: more of them give narrower intervals
     visit_s     seconds that one visit should take
-    group       models whose processes live side by side, the anchor aside
+    group       models whose processes live side by side, the anchor aside; each takes a few hundred megabytes
     timeout_s   seconds after which a silent process is ended
     patience_s  seconds that each indicator of a group may wait until the machine is quiet
     seed        of the order in which models are visited
@@ -46,7 +46,7 @@ class Care:
 
     rounds: int = 15
     visit_s: float = 0.15
-    group: int = 8
+    group: int = 16
     timeout_s: float = 300.0
     patience_s: float = 20.0
     seed: int = 0
@@ -288,8 +288,11 @@ class _Run:
             "repeated_visits": timing.repeated,
         }
         if not anchor.why:
+            rounds = [median(visit.samples) for visit in anchor.visits]
+            before = self._rows_of(anchor.task, name, indicator)
             facts["anchor"] = anchor.task.spec.name
-            facts["anchor_rounds"] = [median(visit.samples) for visit in anchor.visits]
+            facts["anchor_rounds"] = rounds
+            facts["anchor_reference"] = before[-1].value if before and before[-1].value else median(rounds)
         try:
             self._keep(timing.task, name, indicator, indicator.value(samples), samples, how="measured", **facts)
         except Unmeasurable as error:
@@ -297,21 +300,19 @@ class _Run:
 
     def _derive(self, task: _Task, name: str, indicator: Derived) -> None:
         """From the row of its source, made just now or before; the source is not measured for it alone."""
-        of_source = conditions_of(task.spec, INDICATORS[indicator.source](), task.setting)
-        rows = [row for row in self.made if row.indicator == indicator.source and row.conditions == of_source]
-        if not rows and self.store is not None:
-            rows = [row for row in self.store.rows(indicator.source, spec=task.spec.key) if row.conditions == of_source]
+        rows = self._rows_of(task, indicator.source, INDICATORS[indicator.source]())
         self.progress.step(f"{task.spec.name}: {indicator.title}")
         if not rows or rows[-1].value is None:
             why = rows[-1].why if rows else f"it is read off {indicator.source}, which was not measured; ask for both"
             self._keep(task, name, indicator, None, (), how="derived", why=why)
             return
         source = rows[-1]
-        batch = of_source.batch_size if isinstance(of_source.batch_size, int) else 1
+        batch = source.conditions.batch_size if isinstance(source.conditions.batch_size, int) else 1
         samples = tuple(indicator.of_sample(sample, batch) for sample in source.samples)
         timing = dict(source.origin.timing)
         if "anchor_rounds" in timing:
             timing["anchor_rounds"] = [indicator.of_sample(sample, batch) for sample in timing["anchor_rounds"]]
+            timing["anchor_reference"] = indicator.of_sample(timing["anchor_reference"], batch)
         try:
             value = indicator.value(samples)
         except Unmeasurable as error:
@@ -320,6 +321,12 @@ class _Run:
         if indicator.quantile != 0.5:
             samples = ()  # they are the source's already, and their median is not this value
         self._keep(task, name, indicator, value, samples, how="derived", **timing)
+
+    def _rows_of(self, task: _Task, name: str, indicator: Indicator) -> list[Measurement]:
+        """The rows there are of one indicator of a task, oldest first."""
+        conditions = conditions_of(task.spec, indicator, task.setting)
+        kept = [] if self.store is None else self.store.rows(name, spec=task.spec.key)
+        return [row for row in [*kept, *self.made] if row.indicator == name and row.conditions == conditions]
 
     def _keep(
         self,

@@ -221,7 +221,7 @@ def _free(call: Call) -> Work:
         "clone _to_copy _conj_physical conj_physical cat stack repeat roll flip rot90 one_hot repeat_interleave "
         "constant_pad_nd "
         "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d "
-        "im2col pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle diag_embed block_diag "
+        "im2col pixel_shuffle pixel_unshuffle channel_shuffle diag_embed block_diag "
         "_reshape_copy slice_scatter select_scatter diagonal_scatter as_strided_scatter complex "
         "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d "
         "_upsample_nearest_exact2d _upsample_nearest_exact3d"
@@ -308,8 +308,8 @@ _COMPLEX_PARTS = {"add", "sub", "rsub", "neg", "where", "masked_fill", "sgn", "e
 
 @rule(
     *_aten(
-        "hardswish gelu silu mish hardsigmoid hardtanh relu relu6 leaky_relu elu celu selu softplus prelu "
-        "_prelu_kernel rrelu rrelu_with_noise log_sigmoid_forward tril triu floor_divide polar glu addr native_dropout"
+        "hardswish gelu silu mish hardsigmoid hardtanh relu leaky_relu elu celu softplus "
+        "_prelu_kernel rrelu_with_noise log_sigmoid_forward tril triu floor_divide polar glu addr native_dropout"
     )
 )
 def _pointwise(call: Call) -> Work:
@@ -343,7 +343,7 @@ def _per_input(steps: int) -> Rule:
 
 rule(
     *_aten(
-        "sum nansum mean nanmean prod amax amin argmax argmin any all median nanmedian kthvalue mode topk cumsum "
+        "sum nansum mean prod amax amin argmax argmin any all median nanmedian kthvalue mode topk cumsum "
         "cumprod cummax cummin equal _is_all_true _is_any_true trace"
     )
 )(_per_input(1))
@@ -359,7 +359,7 @@ def _extremum(call: Call) -> Work:
     return Work(elementwise_ops=call["self"].numel())
 
 
-@rule(*_aten("sort argsort msort _unique unique_dim unique_consecutive _unique2"))
+@rule(*_aten("sort _unique unique_dim unique_consecutive _unique2"))
 def _sort(call: Call) -> Work:
     x = call["self"]
     row = x.size(call.get("dim")) if call.get("dim") is not None and x.ndim else x.numel()
@@ -411,12 +411,12 @@ def _distances_by_product(call: Call) -> Work:
     return Work(macs=pairs * (left.size(-1) + 2), elementwise_ops=steps, activations=pairs)
 
 
-@rule(*_aten("_softmax softmax _safe_softmax"))
+@rule(*_aten("_softmax _safe_softmax"))
 def _softmax(call: Call) -> Work:
     return Work(elementwise_ops=5 * call["self"].numel())
 
 
-@rule("aten._log_softmax", "aten.log_softmax")
+@rule("aten._log_softmax")
 def _log_softmax(call: Call) -> Work:
     x = call["self"]
     return Work(elementwise_ops=5 * x.numel() + _rows(x, call["dim"]))

@@ -12,7 +12,6 @@
     if (!spec) return;
     spec.datasets = Object.fromEntries(spec.uses.map((key) => [key, datasets[key]]));
     delete spec.uses;
-    if (slot.clientWidth < 640) spec.config.legend.columns = 2;
     await vegaEmbed(slot, spec, options);
     const files = document.querySelector(`[data-files="${slot.id}"]`);
     for (const link of files ? files.querySelectorAll("a") : []) link.href = `figures/${name}.${link.dataset.kind}`;

@@ -196,7 +196,7 @@ def _cell(sheet: Sheet, heading: Heading, at: int) -> str:
 
 def _slot(name: str, chart: str, *, wide: bool = False) -> str:
     return (
-        f'<div class="figure{" wide" if wide else ""}" id="{name}" data-chart="{chart}"></div>'
+        f'<div class="pan"><div class="figure{" wide" if wide else ""}" id="{name}" data-chart="{chart}"></div></div>'
         f'<p class="files" data-files="{name}">this figure as '
         '<a data-kind="svg">SVG</a> or <a data-kind="png">PNG</a></p>'
     )

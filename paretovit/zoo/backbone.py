@@ -180,7 +180,10 @@ class Backbone(nn.Module):
         return self.norm(tokens.x) if self.readout.norm_first else tokens.x
 
     def forward_head(self, x_BND: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits (B, classes), or features (B, D), from what `forward_features` returned."""
+        """Logits (B, classes), or features (B, D), from what `forward_features` returned.
+
+        How many patches a token stands for is not in it: after merging, a mean here counts every token once.
+        """
         features = self.readout(Tokens(x_BND, prefix=self.prefix))
         if not self.readout.norm_first:
             features = self.norm(features)

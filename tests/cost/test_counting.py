@@ -107,6 +107,12 @@ def as_complex(x):
     return torch.view_as_complex(x.movedim(0, -1).contiguous())
 
 
+def distances_by_product(x, y):
+    ones_x, ones_y = torch.empty_like(x[..., :1]), torch.empty_like(y[..., :1])
+    long_x = torch.cat((-2 * x, x.square().sum(-1, keepdim=True), ones_x), -1)
+    return (long_x @ torch.cat((y, ones_y, y.square().sum(-1, keepdim=True)), -1).mT).clamp_min(0).sqrt()
+
+
 FORMS = {
     "attention": (F.scaled_dot_product_attention, attention, [HEADS] * 3),
     "attention with a bias": (
@@ -126,7 +132,11 @@ FORMS = {
         lambda b, x, y: 0.5 * (x @ y),
         [(2, 5, 4), (2, 5, 6), (2, 6, 4)],
     ),
-    "addbmm": (torch.addbmm, lambda b, x, y: b + x.transpose(0, 1).flatten(1) @ y.flatten(0, 1), [(5, 4), (2, 5, 6), (2, 6, 4)]),
+    "addbmm": (
+        torch.addbmm,
+        lambda b, x, y: b + x.transpose(0, 1).flatten(1) @ y.flatten(0, 1),
+        [(5, 4), (2, 5, 6), (2, 6, 4)],
+    ),
     "einsum": (lambda q, k: torch.einsum("bhic,bhjc->bhij", q, k), lambda q, k: q @ k.mT, [HEADS] * 2),
     "convolution of patches": (
         lambda x, w, b: F.conv2d(x, w, b, stride=4),
@@ -161,6 +171,11 @@ FORMS = {
         lambda x, y: torch.cdist(x, y),
         lambda x, y: (x[:, :, None] - y[:, None]).square().sum(-1).sqrt(),
         [(2, 10, 6), (2, 7, 6)],
+    ),
+    "distances of many": (
+        torch.cdist,
+        lambda x, y: distances_by_product(x, y),
+        [(2, 30, 6), (2, 40, 6)],
     ),
     "addcmul": (torch.addcmul, lambda a, b, c: a + b * c, [(4, 5)] * 3),
     "lerp": (lambda a, b: torch.lerp(a, b, 0.3), lambda a, b: a + 0.3 * (b - a), [(4, 5)] * 2),
@@ -286,6 +301,13 @@ def test_a_complex_product_of_matrices_counts_four_real_ones() -> None:
         (lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), [(1, 2, 4, 4)], 7 * 2 * 64),
         (lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"), [(1, 2, 4, 4)], 31 * 2 * 64),
         (lambda x: F.interpolate(x, scale_factor=2, mode="nearest"), [(1, 2, 4, 4)], 0),
+        # antialiased, to half the size: 4 taps each way, 8 x 4 results of the columns, then 4 x 4
+        (lambda x: F.interpolate(x, (4, 4), mode="bilinear", antialias=True), [(1, 1, 8, 8)], 7 * 32 + 7 * 16),
+        (lambda x, g: F.grid_sample(x, g, align_corners=False), [(1, 2, 4, 4), (1, 3, 3, 2)], 14 * 9 + 7 * 18),
+        (lambda x: torch.bucketize(x, x[0]), [(4, 5)], 60),  # 6 places among 5 bounds: 3 comparisons
+        (lambda x: x.logcumsumexp(1), [(4, 5)], 120),
+        (lambda x: x.aminmax(), [(4, 5)], 40),
+        (torch.rand_like, [(4, 5)], 20),
         (lambda x: torch.cat((x, x)).roll(1).flip(0), [(4, 5)], 0),
         (lambda x: F.dropout(x, 0.5), [(4, 5)], 60),  # draw, divide, multiply
     ],
@@ -341,7 +363,9 @@ def test_gathering_and_scattering_move_only_what_they_touch(function, moved: int
 
 def test_bytes_follow_the_precision() -> None:
     x = torch.empty(4, 5, device="meta")
-    assert count_module(Function(torch.exp), x.half()).bytes_moved * 2 == count_module(Function(torch.exp), x).bytes_moved
+    assert (
+        count_module(Function(torch.exp), x.half()).bytes_moved * 2 == count_module(Function(torch.exp), x).bytes_moved
+    )
 
 
 # --- whole models ---
@@ -447,6 +471,92 @@ def test_meta_fake_and_real_tensors_give_the_same(make: Callable[[], nn.Module])
 def test_a_family_gives_the_same_on_meta_and_on_real_tensors(name: str) -> None:
     shape = timm_shape(name)
     assert count_module(timm_model(name), torch.zeros(shape)) == count(lambda: timm_model(name), shape)
+
+
+USUAL = {
+    "order": lambda x: (
+        x.sort(),
+        x.argsort(),
+        x.topk(2),
+        x.kthvalue(2),
+        x.median(1),
+        x.msort(),
+        x.argmax(1),
+        x.mode(1),
+    ),
+    "scans": lambda x: (x.cumsum(1), x.cumprod(1), x.cummax(1), x.diff(dim=1), x.logcumsumexp(1)),
+    "gathers": lambda x: (x.take_along_dim(x.argsort(1), 1), x[:, x.argsort(1)[0]], x.index_select(0, x[0].long())),
+    "scatters": lambda x: (
+        x.scatter(1, x.argsort(1), 1.0),
+        x.scatter_reduce(1, x.argsort(1), x, "amax"),
+        x.index_fill(0, x[0, :2].long(), 1.0),
+        x.index_copy(0, x[0, :2].long(), x[:2]),
+        x.clone().index_put_((x[0].long(),), x[0, 0], accumulate=True),
+    ),
+    "masks": lambda x: (torch.where(x > 0, x, 0.0), x.tril(), x.masked_fill(x > 0, 1), F.one_hot(x.long(), 3)),
+    "products": lambda x: (x @ x.mT, x[0] @ x.mT, torch.dot(x[0], x[0]), torch.outer(x[0], x[0]), torch.kron(x, x)),
+    "reductions": lambda x: (
+        x.var(1),
+        x.std(),
+        x.prod(1),
+        x.amin(1),
+        x.any(1),
+        x.count_nonzero(1),
+        x.norm(p=1),
+        x.max(),
+    ),
+    "distances": lambda x: (
+        torch.cdist(x, x),
+        F.cosine_similarity(x, x),
+        F.normalize(x, dim=0),
+        F.pairwise_distance(x, x),
+    ),
+    "spectra": lambda x: (
+        torch.fft.fft2(x).real,
+        torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho")),
+        torch.fft.ifft(x).abs(),
+    ),
+    "images": lambda x: (
+        F.pixel_unshuffle(x[None, None], 2),
+        F.pad(x[None, None], (1, 1, 1, 1), mode="reflect"),
+        F.pad(x[None, None], (1, 1, 1, 1), mode="circular"),
+        F.fold(F.unfold(x[None, None], 3), (4, 8), 3),
+        F.max_pool2d(x[None, None], 2),
+        F.max_pool1d(x, 2),
+        F.adaptive_avg_pool2d(x[None, None], (3, 3)),
+        F.interpolate(x[None, None], scale_factor=2, mode="bicubic"),
+        F.interpolate(x[None], size=3, mode="linear"),
+        F.local_response_norm(x[None, None], 2),
+        F.instance_norm(x[None]),
+    ),
+    "activations": lambda x: (
+        *(f(x) for f in (F.relu6, F.silu, F.mish, F.hardsigmoid, F.elu, F.selu, F.softplus, F.logsigmoid, F.softsign)),
+        F.hardswish(x.clone(), inplace=True),
+        F.leaky_relu(x.clone(), inplace=True),
+        F.prelu(x, x[0, :1]),
+        F.gumbel_softmax(x),
+    ),
+    "copies": lambda x: (
+        x.repeat_interleave(2, 0),
+        x.tile(2),
+        x.rot90(),
+        x.half(),
+        x.mT.reshape(-1),
+        x.unfold(1, 3, 1),
+    ),
+    "made on the way": lambda x: (
+        torch.arange(4),
+        torch.linspace(0, 1, 5),
+        x.new_full((3,), 2.0),
+        torch.eye(3),
+        x[0].diag(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_the_usual_operators_have_rules_and_cost_the_same_on_meta_and_real_tensors(name: str) -> None:
+    assert cost(USUAL[name], (4, 8)) == cost(USUAL[name], (4, 8), device="cpu")
 
 
 def test_inference_mode_inside_a_model_hides_nothing() -> None:
@@ -579,7 +689,7 @@ def test_a_rule_of_the_users_counts_the_users_operator(scan) -> None:
     ids=["mask", "nonzero", "item", "if", "masked_select", "unique", "tolist", "numpy", "one_hot"],
 )
 def test_a_model_that_needs_values_says_so(function) -> None:
-    with pytest.raises(Unmeasurable, match="needs values.*count_module"):
+    with pytest.raises(Unmeasurable, match=r"needs values.*count_module"):
         cost(function, (5,))
     cost(function, (5,), device="cpu")  # and on real tensors it counts
 
@@ -590,6 +700,6 @@ def test_a_model_that_needs_values_to_be_built_says_so() -> None:
 
 
 def test_an_error_of_the_model_stays_what_it_is() -> None:
-    with pytest.raises(RuntimeError, match="shape|size|reduction dim") as raised:
+    with pytest.raises(RuntimeError, match=r"shape|size|reduction dim") as raised:
         cost(lambda x: x @ x, (4, 5))
     assert not isinstance(raised.value, Unmeasurable)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from paretovit.analysis.intervals import interval
 from paretovit.cost import measure as loop
 from paretovit.cost.measure import BUSY, Care, measure
 from paretovit.cost.worker import Visit
@@ -207,3 +208,16 @@ def test_images_of_another_size_make_another_model(nursery, tmp_path):
     small, large = resolve("vit_pico_patch2_8"), resolve("vit_pico_patch2_8", img_size=16)
     assert len(measure([small], indicators=["peak_bytes_infer"], care=CARE, store=store)) == 1
     assert len(measure([large], indicators=["peak_bytes_infer"], care=CARE, store=store)) == 1
+
+
+def test_models_measured_later_are_put_on_the_scale_of_the_anchors_first_row(nursery, tmp_path, monkeypatch):
+    store = Store(tmp_path / "rows.sqlite")
+    measure(MODELS[:2], indicators=["latency_s"], care=CARE, store=store)
+    slower = {name: 2 * seconds for name, seconds in SECONDS.items()}
+    for name, seconds in slower.items():
+        monkeypatch.setitem(SECONDS, name, seconds)
+    (row,) = measure(MODELS, indicators=["latency_s"], care=CARE, store=store)
+    assert row.origin.timing["anchor_reference"] == 1.0
+    assert row.origin.timing["anchor_rounds"] == [2.0] * 4
+    low, high = interval(row)
+    assert low <= 2.0 <= high, "the machine was half as fast as when the others were measured"

@@ -2,7 +2,8 @@ import io
 
 from rich.console import Console
 
-from paretovit.report.tables import rows_table, table
+from paretovit.report.tables import catalog_table, rows_table, table
+from paretovit.zoo.catalog import entries
 
 
 def printed(what) -> str:
@@ -16,9 +17,6 @@ def test_rows_are_shown_with_units_intervals_and_flags_within_100_columns(sample
     assert max(map(len, text.splitlines())) <= 100
     for name in ("vit_mini", "synthesizer_random_mini", "latency", "ms", "±", "%"):
         assert name in text
-    fnet = next(line for line in text.splitlines() if line.strip().startswith("fnet_mini"))
-    assert "!" in text
-    assert fnet
 
 
 def test_a_missing_value_is_a_dash_and_its_reason_is_said(sample_store):
@@ -38,3 +36,11 @@ def test_a_value_of_a_busy_machine_is_flagged_and_has_no_interval(sample_store):
 
 def test_names_that_look_like_markup_are_shown_as_they_are():
     assert "[red]x" in printed(table([["[red]x", "1"]], ["model", "a"]))
+
+
+def test_the_catalog_is_shown_with_its_published_figures_within_100_columns():
+    lines = printed(catalog_table(entries().values())).splitlines()
+    assert max(map(len, lines)) <= 100
+    line = next(line for line in lines if line.split()[:1] == ["vit_tiny_patch16_224"])
+    assert line.split() == ["vit_tiny_patch16_224", "5.7", "1.3", "72.2", "baseline", "2010.11929"]
+    assert sum("patch16_224" in line for line in lines) == sum("patch16_224" in name for name in entries())

@@ -39,7 +39,9 @@ def test_every_catalog_model_is_built_on_meta_without_allocating(name: str) -> N
     with LargestReal() as largest:
         model = build(name, device="meta")
     assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
-    assert largest.elements < 20_000  # small tables may be computed; the smallest weight matrix of a tiny ViT has 36,864
+    assert (
+        largest.elements < 20_000
+    )  # small tables may be computed; the smallest weight matrix of a tiny ViT has 36,864
 
 
 def test_a_surrounding_device_counts_and_a_stated_one_wins() -> None:
@@ -72,7 +74,7 @@ def test_a_timm_model_of_fixed_size_takes_the_size_asked_for() -> None:
 
 
 def test_what_timm_refuses_is_one_line_for_the_user() -> None:
-    with pytest.raises(UserError, match="timm cannot build efficientvit_b1.*drop_path_rate") as caught:
+    with pytest.raises(UserError, match=r"timm cannot build efficientvit_b1.*drop_path_rate") as caught:
         build("efficientvit_b1", drop_path=0.1, device="meta")
     assert "\n" not in str(caught.value)
 

@@ -12,8 +12,8 @@ from paretovit.zoo.sequences.evit import Evit
 from paretovit.zoo.tokens import Layout, Tokens
 
 FOUR = Layout.of_grid((2, 2), prefix=1)
-# two heads; the class token's attention to itself and to patches 0 to 3, whose means are 0.1, 0.4, 0.0, 0.2
-ROW_BHN = torch.tensor([[[0.4, 0.2, 0.3, 0.0, 0.1], [0.2, 0.0, 0.5, 0.0, 0.3]]])
+# two heads; the class token's attention to itself and to patches 0 to 3, whose means are 0.1, 0.2, 0.0, 0.4
+ROW_BHN = torch.tensor([[[0.4, 0.2, 0.1, 0.0, 0.3], [0.2, 0.0, 0.3, 0.0, 0.5]]])
 
 
 def four_tokens() -> Tokens:
@@ -34,12 +34,9 @@ def test_keeps_the_patches_the_class_token_attends_to_most_in_their_order() -> N
 
 
 def test_fuses_the_dropped_by_their_scores_as_they_are() -> None:
-    out = Evit(2, FOUR, keep=0.5, fuse=True)(four_tokens(), ROW_BHN)
-    # dropped are patch 0 with 0.1 and patch 2 with 0.0
-    torch.testing.assert_close(out.x[0, -1], torch.tensor([0.0, 0.0]))
     out = Evit(2, FOUR, keep=0.25, fuse=True)(four_tokens(), ROW_BHN)
-    # kept is patch 1; 0.1 x 0 + 0.0 x 2 + 0.2 x 3
-    torch.testing.assert_close(out.x, torch.tensor([[[-1.0, -1], [1, 10], [0.6, 6.0]]]))
+    # kept is patch 3; 0.1 x 0 + 0.2 x 1 + 0.0 x 2
+    torch.testing.assert_close(out.x, torch.tensor([[[-1.0, -1], [3, 30], [0.2, 2.0]]]))
 
 
 def test_the_fused_token_is_as_large_as_the_dropped_and_lies_among_them() -> None:
@@ -49,10 +46,10 @@ def test_the_fused_token_is_as_large_as_the_dropped_and_lies_among_them() -> Non
     )
     out = Evit(2, FOUR, keep=0.25, fuse=True)(tokens, ROW_BHN)
     assert out.size is not None
-    assert out.size.tolist() == [[1, 3, 2 + 4 + 5]]
+    assert out.size.tolist() == [[1, 5, 2 + 3 + 4]]
     assert out.place is not None
-    # patches 0 and 3 at (0, 0) and (1, 1) weigh 0.1 and 0.2
-    torch.testing.assert_close(out.place[0, -1], torch.tensor([2 / 3, 2 / 3]))
+    # patches 0 and 1 at (0, 0) and (0, 1) weigh 0.1 and 0.2
+    torch.testing.assert_close(out.place[0, -1], torch.tensor([0, 2 / 3]))
     assert out.alive is not None
     assert out.alive.tolist() == [[1, 1, 1]]
 

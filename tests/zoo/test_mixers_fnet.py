@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from paretovit.errors import UserError
 from paretovit.zoo.mixers.fnet import Fnet
 from paretovit.zoo.tokens import Layout, Tokens
 
@@ -14,6 +15,19 @@ def test_is_the_real_part_of_the_papers_two_transforms(patches: int, dim: int) -
     x = torch.randn(2, patches, dim, dtype=torch.float64)
     expected = torch.fft.fft(torch.fft.fft(x, dim=-1), dim=-2).real
     torch.testing.assert_close(Fnet(dim, 1, Layout(None, patches, 0))(Tokens(x)), expected)
+
+
+def test_keeps_the_size_of_values_where_asked_to() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(64, 30, 32)
+    mixed = Fnet(32, 4, Layout.of_grid((6, 5)), norm="ortho")(Tokens(x, (6, 5)))
+    # the imaginary part, which is left out, has the other half of the squares
+    assert 2 * mixed.square().mean().item() == pytest.approx(x.square().mean().item(), rel=0.05)
+
+
+def test_refuses_a_scale_that_it_does_not_know() -> None:
+    with pytest.raises(UserError, match="norm must be"):
+        Fnet(32, 4, Layout.of_grid((6, 5)), norm="forward")  # type: ignore[arg-type]
 
 
 def test_learns_nothing() -> None:

@@ -17,9 +17,7 @@ def test_agrees_with_timms_swin(grid: tuple[int, int], window: int, block: int) 
     torch.manual_seed(0)
     ours = ShiftedWindow(32, 4, Layout.of_grid(grid), window=window, block=block)
     torch.nn.init.normal_(ours.bias_table)
-    timms = SwinTransformerBlock(
-        32, grid, num_heads=4, window_size=window, shift_size=window // 2 if block else 0
-    )
+    timms = SwinTransformerBlock(32, grid, num_heads=4, window_size=window, shift_size=window // 2 if block else 0)
     timms.attn.load_state_dict(
         {"relative_position_bias_table": ours.bias_table}
         | {name: p for name, p in ours.named_parameters() if name != "bias_table"},

@@ -5,9 +5,11 @@ A chart carries its data and its title, so that it can be read without the page 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -134,10 +136,26 @@ def span(values: Iterable[float], *, before: float = 0.05, after: float = 0.05) 
     return Span(tight.value(-before / room), tight.value(1 + after / room), tight.log)
 
 
-def dressed(chart: alt.LayerChart, title: str, subtitle: list[str]) -> alt.LayerChart:
-    """The chart with its title and the look that all figures share."""
+class Data:
+    """Records under a name made from their content, so that charts with equal data share them on a page.
+
+    A chart refers to them by name; `dressed` adds them to the finished chart, for Altair copies what is inside a
+    chart at every step.
+    """
+
+    def __init__(self, records: Sequence[dict[str, Any]]) -> None:
+        self.records = list(records)
+        self.name = hashlib.sha256(json.dumps(self.records, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def chart(self) -> alt.Chart:
+        return alt.Chart(alt.NamedData(name=self.name))
+
+
+def dressed(chart: alt.LayerChart, title: str, subtitle: list[str], *data: Data) -> alt.LayerChart:
+    """The chart with its data, its title and the look that all figures share."""
     heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", frame="group")
-    return (
+    done = (
         chart.properties(title=heading, background="white", padding=8)
         .configure(font="system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif")
         .configure_view(stroke=None)
@@ -148,6 +166,8 @@ def dressed(chart: alt.LayerChart, title: str, subtitle: list[str]) -> alt.Layer
         .configure_title(color=INK, fontSize=15, subtitleColor=FAINT, subtitleFontSize=12, offset=14)
         .configure_legend(labelColor=INK, titleColor=INK, labelFontSize=12, titleFontSize=12, labelLimit=240, columns=4)
     )  # fmt: skip
+    done.datasets = {one.name: one.records for one in data}
+    return done
 
 
 def spread(positions: list[float], gap: float) -> list[float]:

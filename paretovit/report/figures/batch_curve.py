@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from paretovit.report.figures import INK, Figure, dressed, family_encodings, span, spread
+from paretovit.report.figures import INK, Data, Figure, dressed, family_encodings, span, spread
 from paretovit.report.headings import Heading, Sheet, sheet_of
 from paretovit.store import Column, Table
 
@@ -68,22 +68,23 @@ class BatchCurve(Figure):
             alt.Tooltip("batch:Q", title="batch size"),
             alt.Tooltip("rate:Q", title="images/s", format=",.4~r"),
         ]
-        base = alt.Chart(alt.InlineData(values=spots))
+        all_spots, all_ends = Data(spots), Data(ends)
+        base = all_spots.chart
         lines = base.mark_line(strokeWidth=1.5, opacity=0.75).encode(
             x=x, y=y, color=colors["color"], detail="model:N", tooltip=tooltip
         )
         marks = base.mark_point(filled=True, opacity=1).encode(
             x=x, y=y, **colors, size=alt.condition("datum.best", alt.value(120), alt.value(26)), tooltip=tooltip
         )
-        ended = alt.Chart(alt.InlineData(values=ends))
+        ended = all_ends.chart
         leaders = ended.mark_rule(strokeWidth=0.7, opacity=0.5).encode(
-            x=x, y=y, y2="label_y:Q", x2="last:Q", color=alt.Color("family:N", legend=None)
+            x=x, y=y, y2="label_y:Q", x2="last:Q", color=colors["color"]
         )
         texts = ended.mark_text(align="left", dx=10, fontSize=11, color=INK).encode(
             x=alt.X("last:Q", title="batch size (images)"), y=alt.Y("label_y:Q", title=y_title), text="label:N"
         )
         chart = alt.layer(lines, marks, leaders, texts).properties(width=WIDTH, height=HEIGHT)
-        return dressed(chart, self.title, ["The large mark is each model's best batch size."])
+        return dressed(chart, self.title, ["The large mark is each model's best batch size."], all_spots, all_ends)
 
 
 def _curves(sheet: Sheet, heading: Heading) -> dict[int, list[tuple[int, float]]]:

@@ -7,7 +7,7 @@ import math
 import altair as alt
 
 from paretovit.analysis.correlate import correlate
-from paretovit.report.figures import INK, Figure, capital, dressed
+from paretovit.report.figures import INK, Data, Figure, capital, dressed
 from paretovit.report.headings import sheet_of
 from paretovit.store import Table
 
@@ -44,7 +44,8 @@ class Correlation(Figure):
                 text = f"{r:.2f}".replace("-", "−") if known else "–"
                 cells.append({"a": row.label, "b": column.label, "r": r if known else None, "text": text, "n": n})
         order = [h.label for h in chosen]
-        base = alt.Chart(alt.InlineData(values=cells)).encode(
+        data = Data(cells)
+        base = data.chart.encode(
             x=alt.X("b:N", sort=order, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=260, orient="bottom")),
             y=alt.Y("a:N", sort=order, title=None, axis=alt.Axis(labelLimit=260)),
             tooltip=[
@@ -71,4 +72,5 @@ class Correlation(Figure):
             alt.layer(squares, numbers).properties(width=side, height=side * 3 // 4),
             capital(self.title),
             [_SAID[self.method]],
+            data,
         )

@@ -8,7 +8,7 @@ from functools import lru_cache
 import altair as alt
 
 from paretovit.analysis.disagree import Agreement, Cost, Reversal, disagree
-from paretovit.report.figures import INK, Figure, dressed
+from paretovit.report.figures import INK, Data, Figure, dressed
 from paretovit.report.headings import Sheet, sheet_of
 from paretovit.store import Table
 
@@ -38,7 +38,8 @@ class Disagreement(Figure):
             for found in reversals(sheet)[1]
         ]
         top = max(cell["share"] for cell in cells if cell["share"] is not None)
-        base = alt.Chart(alt.InlineData(values=cells)).encode(
+        data = Data(cells)
+        base = data.chart.encode(
             x=alt.X("b:N", sort=labels, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=260)),
             y=alt.Y("a:N", sort=labels, title=None, axis=alt.Axis(labelLimit=260)),
             tooltip=[
@@ -60,6 +61,7 @@ class Disagreement(Figure):
             alt.layer(squares, numbers).properties(width=side, height=side * 3 // 4),
             self.title,
             ["Of the pairs of models that both costs tell apart, the share that they put in opposite orders."],
+            data,
         )
 
 

@@ -8,7 +8,19 @@ from typing import Any
 import altair as alt
 
 from paretovit.analysis.pareto import front
-from paretovit.report.figures import FAINT, INK, Figure, Span, capital, dressed, family_encodings, records, span, spread
+from paretovit.report.figures import (
+    FAINT,
+    INK,
+    Data,
+    Figure,
+    Span,
+    capital,
+    dressed,
+    family_encodings,
+    records,
+    span,
+    spread,
+)
 from paretovit.report.headings import Heading, Sheet, sheet_of
 from paretovit.store import Column, Table
 
@@ -51,10 +63,9 @@ class Pareto(Figure):
         x_axis = alt.X(f"{x.key}:Q", title=x.axis, scale=x_span.scale, axis=alt.Axis(tickCount=7, format="~r"))
         y_axis = alt.Y(f"{y.key}:Q", title=y.axis, scale=y_span.scale, axis=alt.Axis(tickCount=7, format="~r"))
         x_plain, y_plain = alt.X(f"{x.key}:Q", title=x.axis), alt.Y(f"{y.key}:Q", title=y.axis)
-        points = alt.Chart(alt.InlineData(values=lines)).transform_filter(
-            f"isValid(datum.{x.key}) && isValid(datum.{y.key})"
-        )
-        front_points = alt.Chart(alt.InlineData(values=front_lines))
+        models, named = Data(lines), Data(front_lines)
+        points = models.chart.transform_filter(f"isValid(datum.{x.key}) && isValid(datum.{y.key})")
+        front_points = named.chart
 
         step: Any = "step-after" if x.lower_is_better else "step-before"
         line = front_points.mark_line(interpolate=step, color=FAINT, strokeWidth=1.5, strokeDash=[5, 3]).encode(
@@ -91,7 +102,7 @@ class Pareto(Figure):
             f"Ringed and named: no other model is as good in both ({len(optimal)} of {len(both)} models).",
             "Bars: where a value may lie. Hollow: the machine was busy, the value claims nothing.",
         ]
-        return dressed(chart, f"{capital(y.title)} over {x.title}", subtitle)
+        return dressed(chart, f"{capital(y.title)} over {x.title}", subtitle, models, named)
 
     def _axes(self, sheet: Sheet) -> tuple[Heading, Heading]:
         by_column = {h.column: h for h in sheet.headings}

@@ -37,7 +37,7 @@ class Attention(Mixer):
     def _qkv(self, x_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         B, N, _ = x_BND.shape
         qkv = self.qkv(x_BND).view(B, N, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        return qkv.unbind(0)  # type: ignore[return-value]
+        return qkv.unbind(0)
 
     def _merge(self, out_BHNK: Tensor) -> Tensor:
         return self.proj(out_BHNK.transpose(1, 2).flatten(2))

@@ -7,29 +7,39 @@ Shapes   B images, N tokens, D width.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer
-from paretovit.zoo.tokens import Tokens
+from paretovit.zoo.tokens import Layout, Tokens
 
 
 class Fnet(Mixer):
     """The real part of the Fourier transform over channels and tokens, class tokens among them.
 
-    Not normalised, as in the paper: values grow by about sqrt(N D) in every block, and the norm in front of the
-    next one takes that away again; LayerNorm makes the rest of the block small beside it at first. `heads` is
-    not used.
+    `norm` is torch's word for the scale: "backward", none, as in the paper, whose blocks end in a norm; "ortho"
+    divides by sqrt(N D), so that values keep their size. `heads` is not used.
     """
 
     family = "non-attention shuffling"
+    trials = ({"norm": "ortho"},)
+
+    def __init__(
+        self, dim: int, heads: int, layout: Layout, *, norm: Literal["backward", "ortho"] = "backward"
+    ) -> None:
+        super().__init__(dim, heads, layout)
+        if norm not in ("backward", "ortho"):
+            raise UserError(f"fnet: norm must be 'backward' (none) or 'ortho', got {norm!r}")
+        self.norm = norm
 
     def forward(self, tokens: Tokens) -> Tensor:
         D = tokens.x.shape[-1]
         # no Fourier transform in half precision but for sizes that are powers of two
         x_BND = tokens.x.float() if tokens.x.dtype in (torch.bfloat16, torch.float16) else tokens.x
-        left = torch.fft.rfft2(x_BND, dim=(1, 2)).real
+        left = torch.fft.rfft2(x_BND, dim=(1, 2), norm=self.norm).real
         # of real values, frequency (n, d) and frequency (-n, -d) have the same real part
         right = left[:, :, 1 : (D + 1) // 2].flip(1, 2).roll(1, dims=1)
         return torch.cat((left, right), dim=-1).to(tokens.x.dtype)
@@ -42,7 +52,7 @@ class Fnet(Mixer):
             for j in range(D):
                 wave = torch.cos(2 * torch.pi * (i * n / N + j * d / D))
                 out[:, i, j] = (tokens.x * wave).sum((1, 2))
-        return out
+        return out / (N * D) ** 0.5 if self.norm == "ortho" else out
 
     def macs(self) -> int:
         size = self.layout.num_tokens * self.dim

@@ -1,0 +1,102 @@
+"""What is peculiar to single figures; what all promise is in tests/contracts/test_figures.py."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paretovit.measurement import Conditions, Measurement, Origin
+from paretovit.report.figures import FAMILIES, span, spread
+from paretovit.report.figures.pareto import Pareto, on_front
+from paretovit.report.headings import sheet_of
+from paretovit.store import arrange
+from paretovit.zoo.catalog import FAMILIES as TAXONOMY
+
+
+def rows(indicator, unit, values, **timing) -> list[Measurement]:
+    return [
+        Measurement(
+            model=f"m{at}",
+            indicator=indicator,
+            unit=unit,
+            value=value,
+            conditions=Conditions(spec=f"m{at}"),
+            origin=Origin(how="counted", timing=timing),
+        )
+        for at, value in enumerate(values)
+    ]
+
+
+def drawn(cost, unit, costs, qualities) -> dict:
+    return Pareto().draw(arrange([*rows(cost, unit, costs), *rows("top1", "1", qualities)])).to_dict()
+
+
+def test_every_family_of_the_taxonomy_has_a_colour_and_shape_of_its_own():
+    assert set(TAXONOMY) < set(FAMILIES)
+    assert len(set(FAMILIES.values())) == len(FAMILIES)
+    assert len({colour for colour, _ in FAMILIES.values()}) == len(FAMILIES)
+
+
+def test_a_cost_that_covers_a_decade_has_a_logarithmic_axis():
+    wide = drawn("params", "1", [1e6, 2e7], [0.5, 0.6])
+    near = drawn("params", "1", [1e6, 5e6], [0.5, 0.6])
+    scales = [{layer["encoding"]["x"].get("scale", {}).get("type") for layer in c["layer"]} for c in (wide, near)]
+    assert "log" in scales[0]
+    assert "log" not in scales[1]
+
+
+@pytest.mark.parametrize(
+    ("cost", "unit", "step"), [("params", "1", "step-after"), ("images_per_s", "1/s", "step-before")]
+)
+def test_the_front_bounds_what_can_be_had(cost, unit, step):
+    # what a cost buys is the quality of the cheapest step before it; for a rate, of the next step after it
+    marks = [layer["mark"] for layer in drawn(cost, unit, [1.0, 2.0], [0.5, 0.6])["layer"]]
+    assert [mark["interpolate"] for mark in marks if mark["type"] == "line"] == [step]
+
+
+def test_the_front_is_named_and_the_others_are_not():
+    chart = drawn("params", "1", [1.0, 2.0, 3.0], [0.5, 0.7, 0.6])
+    assert {r["label"] for data in chart["datasets"].values() for r in data if "label" in r} == {"m0", "m1"}
+
+
+def test_charts_of_one_table_share_their_data(sample_store):
+    table = sample_store.table(sample_store.columns())
+    sheet = sheet_of(table)
+    charts = [Pareto(x.column, sheet.qualities[0].column).draw(table).to_dict() for x in sheet.costs[:2]]
+    shared = set(charts[0]["datasets"]) & set(charts[1]["datasets"])
+    assert [len(charts[0]["datasets"][name]) for name in shared] == [12]
+
+
+def test_a_contended_value_neither_makes_nor_breaks_the_front():
+    table = arrange(
+        [*rows("latency_s", "s", [1.0], contended=True), *rows("latency_s", "s", [9.0, 2.0])[1:],
+         *rows("top1", "1", [0.9, 0.8])]
+    )  # fmt: skip
+    sheet = sheet_of(table)
+    assert on_front(sheet, sheet.costs[0], sheet.qualities[0]) == [False, True]
+
+
+@given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=8), st.floats(0, 0.3), st.floats(0, 0.3))
+def test_an_axis_holds_its_values_and_leaves_the_room_asked_for(values, before, after):
+    axis = span(values, before=before, after=after)
+    assert axis.position(min(values)) >= before - 1e-6
+    assert axis.position(max(values)) <= 1 - after + 1e-6
+    assert axis.value(axis.position(values[0])) == pytest.approx(values[0])
+
+
+@given(st.lists(st.floats(0, 1), max_size=9))
+def test_names_are_moved_apart_in_their_order(positions):
+    placed = spread(positions, 0.1)
+    order = sorted(range(len(positions)), key=positions.__getitem__)
+    gaps = [placed[b] - placed[a] for a, b in itertools.pairwise(order)]
+    assert all(gap >= 0.1 - 1e-9 for gap in gaps)
+
+
+def test_names_that_are_apart_stay_and_two_that_meet_move_alike():
+    assert spread([0.9, 0.1], 0.2) == [0.9, 0.1]
+    assert spread([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])
+    assert math.isclose(sum(spread([0.5, 0.52, 0.9], 0.2)[:2]), 1.02)
