@@ -41,9 +41,18 @@ def run(name: str, care: Care) -> list[Measurement]:
     for row in rows:
         low, high = interval(row) or (None, None)
         flagged = row.origin.timing.get("contended")
-        emit({"run": name, "model": row.model, "indicator": row.indicator, "value": row.value,
-              "interval": [low, high] if not flagged else None, "flagged": flagged,
-              "repeated_visits": row.origin.timing.get("repeated_visits"), "why": row.why})
+        emit(
+            {
+                "run": name,
+                "model": row.model,
+                "indicator": row.indicator,
+                "value": row.value,
+                "interval": [low, high] if not flagged else None,
+                "flagged": flagged,
+                "repeated_visits": row.origin.timing.get("repeated_visits"),
+                "why": row.why,
+            }
+        )
     return rows
 
 

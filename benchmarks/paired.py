@@ -16,7 +16,9 @@ import torch
 from paretovit.devices import Busy, device_name, origin
 
 
-def seconds_in_turn(sides: dict[str, Callable[[], Any]], *, rounds: int, least_s: float = 0.02) -> dict[str, list[float]]:
+def seconds_in_turn(
+    sides: dict[str, Callable[[], Any]], *, rounds: int, least_s: float = 0.02
+) -> dict[str, list[float]]:
     """Seconds of one call per side and round, the order drawn anew in each round; three calls each go before."""
     calls = {}
     for name, call in sides.items():
@@ -36,7 +38,9 @@ def seconds_in_turn(sides: dict[str, Callable[[], Any]], *, rounds: int, least_s
     return took
 
 
-def compare(case: dict[str, Any], ours: Callable[[], Any], peers: dict[str, Callable[[], Any]], *, rounds: int = 41) -> None:
+def compare(
+    case: dict[str, Any], ours: Callable[[], Any], peers: dict[str, Callable[[], Any]], *, rounds: int = 41
+) -> None:
     """Prints one JSON line per peer: medians, quartiles, and the median over rounds of peer's time / our time."""
     busy, start = Busy(), time.perf_counter()
     took = seconds_in_turn({"ours": ours, **peers}, rounds=rounds)
@@ -58,7 +62,11 @@ def compare(case: dict[str, Any], ours: Callable[[], Any], peers: dict[str, Call
 
 def spread(values: list[float]) -> dict[str, float]:
     low, high = np.quantile(values, (0.25, 0.75))
-    return {"median": float(f"{statistics.median(values):.5g}"), "q25": float(f"{low:.5g}"), "q75": float(f"{high:.5g}")}
+    return {
+        "median": float(f"{statistics.median(values):.5g}"),
+        "q25": float(f"{low:.5g}"),
+        "q75": float(f"{high:.5g}"),
+    }
 
 
 def environment(command: str) -> None:
@@ -71,4 +79,7 @@ def environment(command: str) -> None:
 def emit(line: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
     summary = {k: v for k, v in line.items() if k not in ("environment", "ours_s", "peer_s")}
-    print("  ".join(f"{k}={v['median'] if isinstance(v, dict) and 'median' in v else v}" for k, v in summary.items()), file=sys.stderr)
+    print(
+        "  ".join(f"{k}={v['median'] if isinstance(v, dict) and 'median' in v else v}" for k, v in summary.items()),
+        file=sys.stderr,
+    )

@@ -16,10 +16,10 @@ from paretovit import Store, measure, resolve
 from paretovit.errors import UserError
 from paretovit.report.page import write
 from paretovit.report.progress import MeasureProgress
-from paretovit.train.data import open_data
-from paretovit.train.loop import train
-from paretovit.train.progress import progress_bar
-from paretovit.train.recipe import DEMO
+from paretovit.training.data import open_data
+from paretovit.training.loop import train
+from paretovit.training.progress import progress_bar
+from paretovit.training.recipe import DEMO
 
 HERE = Path(__file__).parent
 PANEL = (

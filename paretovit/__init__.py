@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from paretovit.report.page import write
     from paretovit.spec import ModelSpec, Part, Stage
     from paretovit.store import Store
-    from paretovit.train.data import open_data
-    from paretovit.train.loop import train
-    from paretovit.train.recipe import Recipe
+    from paretovit.training.data import open_data
+    from paretovit.training.loop import train
+    from paretovit.training.recipe import Recipe
     from paretovit.zoo.build import build
     from paretovit.zoo.catalog import resolve
 
@@ -31,19 +31,34 @@ _HOMES = {
     "ModelSpec": "paretovit.spec",
     "Origin": "paretovit.measurement",
     "Part": "paretovit.spec",
-    "Stage": "paretovit.spec",
-    "Recipe": "paretovit.train.recipe",
+    "Recipe": "paretovit.training.recipe",
     "Stage": "paretovit.spec",
     "Store": "paretovit.store",
     "build": "paretovit.zoo.build",
     "count": "paretovit.cost.count",
     "measure": "paretovit.cost.measure",
-    "open_data": "paretovit.train.data",
+    "open_data": "paretovit.training.data",
     "resolve": "paretovit.zoo.catalog",
-    "train": "paretovit.train.loop",
+    "train": "paretovit.training.loop",
     "write": "paretovit.report.page",
 }
-__all__ = [*_HOMES]
+__all__ = [
+    "Conditions",
+    "Measurement",
+    "ModelSpec",
+    "Origin",
+    "Part",
+    "Recipe",
+    "Stage",
+    "Store",
+    "build",
+    "count",
+    "measure",
+    "open_data",
+    "resolve",
+    "train",
+    "write",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,17 +33,28 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-store_app = typer.Typer(help="Rows as JSON lines, out of a store and into one.", no_args_is_help=True, rich_markup_mode=None)
+store_app = typer.Typer(
+    help="Rows as JSON lines, out of a store and into one.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(store_app, name="store")
 
-Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Catalog names, wildcards, timm names, checkpoint folders, module:callable.")]
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...", help="Catalog names, wildcards, timm names, checkpoint folders, module:callable."
+    ),
+]
 ImgSize = Annotated[int | None, typer.Option("--img-size", help="Image side in pixels; the model's own by default.")]
 InChans = Annotated[int | None, typer.Option("--in-chans", help="Channels of an image.")]
 NumClasses = Annotated[int | None, typer.Option("--num-classes", help="Classes of the head.")]
-StoreUrl = Annotated[str, typer.Option("--store", help="File or database URL of the rows; $PARETOVIT_STORE sets the default.")]
+StoreUrl = Annotated[
+    str, typer.Option("--store", help="File or database URL of the rows; $PARETOVIT_STORE sets the default.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
-DataName = Annotated[str, typer.Option("--data", help="digits, hfds/PATH, torch/NAME, fake, or a folder of train/ and val/.")]
+DataName = Annotated[
+    str, typer.Option("--data", help="digits, hfds/PATH, torch/NAME, fake, or a folder of train/ and val/.")
+]
 
 
 @app.command()
@@ -80,14 +90,24 @@ def count(
 @app.command()
 def measure(
     names: Models,
-    runtime: Annotated[list[str] | None, typer.Option("--runtime", help="What executes the model; may be repeated.")] = None,
+    runtime: Annotated[
+        list[str] | None, typer.Option("--runtime", help="What executes the model; may be repeated.")
+    ] = None,
     device: Device = "cpu",
-    batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Images per training step and for peak memory.")] = 8,
+    batch_size: Annotated[
+        int, typer.Option("-b", "--batch-size", help="Images per training step and for peak memory.")
+    ] = 8,
     indicator: Annotated[list[str] | None, typer.Option("--indicator", help="Only these; may be repeated.")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", help="Threads per operator; all cores by default.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads per operator; all cores by default.")
+    ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = "float32",
-    rounds: Annotated[int, typer.Option("--rounds", help="Visits to every model; more give narrower intervals.", min=3)] = 15,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds after which a silent process is ended.", min=1)] = 300,
+    rounds: Annotated[
+        int, typer.Option("--rounds", help="Visits to every model; more give narrower intervals.", min=3)
+    ] = 15,
+    timeout: Annotated[
+        float, typer.Option("--timeout", help="Seconds after which a silent process is ended.", min=1)
+    ] = 300,
     patience: Annotated[float, typer.Option("--patience", help="Seconds to wait for a quiet machine.", min=0)] = 20,
     again: Annotated[bool, typer.Option("--again", help="Measure what the store has, too.")] = False,
     img_size: ImgSize = None,
@@ -140,17 +160,29 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model; its accuracy and what it cost become rows. An interrupted run goes on where it was."""
-    from paretovit.train.recipe import named_recipe, with_changes
+    from paretovit.training.recipe import named_recipe, with_changes
 
-    changes = [*(set_ or []), *([f"epochs={epochs}"] if epochs is not None else []), *([f"lr={lr}"] if lr is not None else [])]
+    changes = [
+        *(set_ or []),
+        *([f"epochs={epochs}"] if epochs is not None else []),
+        *([f"lr={lr}"] if lr is not None else []),
+    ]
     chosen = with_changes(named_recipe(recipe), changes)
     spec, images = _for_data(name, data)
-    from paretovit.train.loop import train as run
-    from paretovit.train.progress import progress_bar
+    from paretovit.training.loop import train as run
+    from paretovit.training.progress import progress_bar
 
     with _store(store) as rows:
         with progress_bar(spec.name) as watch:
-            result = run(spec, images, chosen, out=out or Path("runs", name.replace("/", "_")), resume=resume, device=device, progress=watch)
+            result = run(
+                spec,
+                images,
+                chosen,
+                out=out or Path("runs", name.replace("/", "_")),
+                resume=resume,
+                device=device,
+                progress=watch,
+            )
         rows.append([row for row in result.rows if not rows.has(row.conditions, row.indicator)], [spec])
     _show(result.rows, as_json)
     typer.echo(f"checkpoint: {result.checkpoint}", err=True)
@@ -168,10 +200,12 @@ def evaluate(
     spec, images = _for_data(name, data)
     if not pretrained and not Path(name, "spec.json").is_file():
         raise UserError(f"{name} has no trained weights; give a checkpoint folder, or --pretrained")
-    from paretovit.train.evaluate import evaluate as run
+    from paretovit.training.evaluate import evaluate as run
     from paretovit.zoo.build import build
 
-    module = build(name, img_size=spec.image_px, in_chans=spec.in_chans, num_classes=spec.num_classes, pretrained=pretrained)
+    module = build(
+        name, img_size=spec.image_px, in_chans=spec.in_chans, num_classes=spec.num_classes, pretrained=pretrained
+    )
     _show(run(spec, module.to(device).eval(), images.val, device=device), as_json)
 
 
@@ -209,7 +243,7 @@ def main() -> None:
         code = app(standalone_mode=False) or 0
     except typer.Exit as end:
         code = end.exit_code
-    except _UsageError as error:
+    except _UsageError as error:  # type: ignore[misc]  # found at run time
         no_words = type(error).__name__ == "NoArgsIsHelpError"
         message = error.format_message()
         typer.echo(message if no_words else f"paretovit: {message.rstrip('.')}; see --help", err=True)
@@ -237,7 +271,7 @@ def _for_data(name: str, data: str) -> tuple[ModelSpec, Any]:
     from paretovit.zoo.catalog import resolve
 
     spec = resolve(name)
-    from paretovit.train.data import open_data
+    from paretovit.training.data import open_data
 
     images = open_data(data)
     own = images.val

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -74,12 +75,13 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 @cache
 def _machine() -> tuple[tuple[str, Any], ...]:
-    facts: list[tuple[str, Any]] = [("system", f"{platform.system()} {platform.release()}"), ("processor", _processor())]
+    facts: list[tuple[str, Any]] = [
+        ("system", f"{platform.system()} {platform.release()}"),
+        ("processor", _processor()),
+    ]
     facts.append(("cores", num_threads()))
-    try:
+    with suppress(ValueError, OSError, AttributeError):
         facts.append(("memory_bytes", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
-    except (ValueError, OSError, AttributeError):
-        pass
     return tuple(facts)
 
 
@@ -134,7 +136,11 @@ class Busy:
         if wall_s <= 0:
             return 0.0
         others_s = (ran1 - ran0) - (own1 - own0) - 0.02  # two ticks of 10 ms: the error of the two readings
-        signs = ((waited1 - waited0) / wall_s, others_s / wall_s / self.cores, (stolen1 - stolen0) / wall_s / self.cores)
+        signs = (
+            (waited1 - waited0) / wall_s,
+            others_s / wall_s / self.cores,
+            (stolen1 - stolen0) / wall_s / self.cores,
+        )
         return round(min(max(*signs, 0.0), 1.0), 4)
 
 

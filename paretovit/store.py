@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,10 +27,13 @@ from paretovit.measurement import Conditions, Measurement
 from paretovit.spec import ModelSpec, from_json, to_json
 
 VERSION = 1
+_TURN = 0x5041_5245  # any number that others are unlikely to lock
 _BUSY_S = 60.0  # how long one writer waits for the others
 
 _schema = sql.MetaData()
-_about = sql.Table("paretovit_about", _schema, sql.Column("version", sql.Integer, primary_key=True))
+_about = sql.Table(
+    "paretovit_about", _schema, sql.Column("version", sql.Integer, primary_key=True, autoincrement=False)
+)
 _specs = sql.Table(
     "paretovit_specs",
     _schema,
@@ -104,7 +107,8 @@ class Store:
                     self.url, connect_args={"timeout": _BUSY_S} if self.url.get_backend_name() == "sqlite" else {}
                 )
             except ModuleNotFoundError as error:
-                raise UserError(f"{self.place} needs a database driver: pip install {error.name}") from error
+                package = _DRIVERS.get(str(error.name), error.name)
+                raise UserError(f"{self.place} needs a database driver: pip install {package}") from error
             if self._is_file:
                 sql.event.listen(self._engine, "connect", _use_wal)
             self._open()
@@ -242,7 +246,10 @@ class Store:
         if self._is_file and tables and not set(tables) <= set(_schema.tables):
             raise UserError(f"{self.place} is a database, but not a store of paretovit; name another file")
         with self._engine.begin() as connection:
-            # "if not exists", for several processes may open the same new store at once
+            # Several processes may open the same new store at once: "if not exists" is enough for SQLite, which has
+            # one writer; in PostgreSQL two may both find nothing there, so they take turns.
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_TURN)))
             for table in _schema.sorted_tables:
                 connection.execute(sql.schema.CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
@@ -279,6 +286,7 @@ class Store:
             raise
 
 
+_DRIVERS = {"psycopg": '"psycopg[binary]"', "psycopg2": "psycopg2-binary"}
 _KEPT = "what was stored before is kept"
 _MENDS = {
     "not a database": "this file is not a store of paretovit; name another file",
@@ -384,4 +392,4 @@ def _checked(row: Measurement) -> Measurement:
     words = (row.model, row.indicator, row.unit, row.why)
     if not all(isinstance(word, str) for word in words) or not all(isinstance(s, int | float) for s in row.samples):
         raise TypeError("model, indicator, unit and why are text, samples are numbers")
-    return replace(row, samples=tuple(float(s) for s in row.samples))
+    return row

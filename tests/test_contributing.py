@@ -13,7 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = re.compile(r"^### .*?`(paretovit/\S+\.py)`\n+```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-CONTRACTS = {"zoo/mixers": "mixers", "cost/indicators": "indicators", "cost/runtimes": "runtimes", "report/figures": "figures"}
+CONTRACTS = {
+    "zoo/mixers": "mixers",
+    "cost/indicators": "indicators",
+    "cost/runtimes": "runtimes",
+    "report/figures": "figures",
+}
 
 
 def examples() -> dict[str, str]:

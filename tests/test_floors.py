@@ -28,7 +28,7 @@ FLOORS = {
     "devices": 1,
     "zoo": 1,
     "cost": 2,
-    "train": 2,
+    "training": 2,
     "analysis": 2,
     "report": 3,
     "papers": 3,

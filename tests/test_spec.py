@@ -88,6 +88,8 @@ def test_every_field_of_a_stage_changes_the_key(field: str) -> None:
 def test_the_order_in_which_options_are_given_does_not_matter() -> None:
     assert Part.of("evit", keep=0.5, fuse=True) == Part.of("evit", fuse=True, keep=0.5)
     assert hash(Part.of("evit", keep=0.5, fuse=True)) == hash(Part.of("evit", fuse=True, keep=0.5))
+    by_hand = replace(SPEC, stem=Part("patch", (("overlap", 2), ("bias", True))))
+    assert by_hand.key == replace(SPEC, stem=Part.of("patch", bias=True, overlap=2)).key
 
 
 def test_the_key_is_the_same_in_another_process() -> None:

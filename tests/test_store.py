@@ -164,10 +164,12 @@ def test_an_append_is_whole_or_not_at_all(store):
 
 
 def test_export_and_import_give_the_same_store_and_a_second_import_adds_nothing(store, tmp_path):
-    store.append([row(VIT, "latency_s", 1.0), row(VIT, "latency_s", 2.0), row(VIT, "params", None, "odd")], [VIT, WIDE])
+    counted = replace(row(VIT, "params", 5), samples=(5,))
+    store.append([row(VIT, "latency_s", 1.0), row(VIT, "latency_s", 2.0), row(VIT, "macs", None, "odd")], [VIT, WIDE])
+    store.append([counted])
     store.export_lines(tmp_path / "rows.jsonl")
     with Store(tmp_path / "other.sqlite") as other:
-        assert other.import_lines(tmp_path / "rows.jsonl") == 3
+        assert other.import_lines(tmp_path / "rows.jsonl") == 4
         assert other.import_lines(tmp_path / "rows.jsonl") == 0
         assert other.rows(every=True) == store.rows(every=True)
         assert other.specs() == store.specs()

@@ -1,7 +1,8 @@
 """Static costs of a model: every operator of one forward pass is caught and counted, on tensors without storage.
 
-What is counted is defined, operator by operator, in `rules.py`. The same model gives the same numbers on meta,
-fake and real tensors: attention is caught before the device may choose between its fused and its plain form.
+What is counted is defined, operator by operator, in `rules.py`. A model gives the same numbers on meta and on real
+tensors, whatever its device prefers; on fake ones too, but for bytes_moved where torch guesses another memory
+layout for a convolution than it then uses.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import copy
 import gc
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass, field
@@ -77,11 +77,8 @@ def count_module(module: nn.Module, *inputs: Tensor) -> Count:
 
     The inputs are meta, fake or real tensors, as the module's are. Raises as `count` does.
     """
-    module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper
     counter = _OperatorCounter()
     with ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:  # parts of the module may be compiled
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_evaluating(module))
         stack.enter_context(_without_fast_path())
         # In this mode the counter sees operators before they are taken apart into what their device prefers.

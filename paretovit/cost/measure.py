@@ -91,7 +91,10 @@ def measure(
     """
     specs = [resolve(model) if isinstance(model, str) else model for model in models]
     setting = Setting(
-        device=check_device(device), dtype=dtype, threads=threads or num_threads(), batch_size=batch_size,
+        device=check_device(device),
+        dtype=dtype,
+        threads=threads or num_threads(),
+        batch_size=batch_size,
         visit_s=(care or Care()).visit_s,
     )
     _check(specs, runtimes, setting)
@@ -107,10 +110,10 @@ def conditions_of(spec: ModelSpec, indicator: Indicator, setting: Setting) -> Co
     """What a row of that indicator depends on."""
     if indicator.kind == "static":
         return Conditions(spec=spec.key)
-    batch = {"one": 1, "asked": setting.batch_size, "best": "best", "": None}[indicator.batch]
+    batches: dict[str, int | str | None] = {"one": 1, "asked": setting.batch_size, "best": "best", "": None}
     return Conditions(
         spec=spec.key, device=device_name(setting.device), runtime=setting.runtime, dtype=setting.dtype,
-        batch_size=batch, threads=setting.threads,
+        batch_size=batches[indicator.batch], threads=setting.threads,
     )  # fmt: skip
 
 
@@ -171,10 +174,7 @@ class _Run:
         """Notes what is missing under this setting."""
         for number, spec in enumerate(self.specs):
             pairs = [(conditions_of(spec, indicator, setting), name) for name, indicator in self.indicators]
-            if self.store is not None and not again:
-                missing = set(self.store.missing(pairs))
-            else:
-                missing = set(pairs)
+            missing = set(pairs) if self.store is None or again else set(self.store.missing(pairs))
             planned = {(c, n) for task in self.tasks for c, n in self._pairs(task)}  # statics know no runtime
             wanted = [
                 (name, indicator)

@@ -1,6 +1,6 @@
 """What one call of an operator costs: a table of rules, one per aten operator. An operator without one is an error.
 
-Definitions (the first three do not depend on how a model is written, the last one does)
+Definitions (a fused operator has the first three in common with its plain form; it moves fewer bytes)
 
     macs             multiply-accumulates of matrix products, convolutions and attention. An FFT of N points is
                      5 N log2 N real operations, half of that where one side is real, and two operations are one
@@ -25,11 +25,13 @@ Element-wise operations of fused operators, for n elements in r rows (channels, 
     rms_norm         3 n + 2 r   square, mean, scale; + n for weight
     var, std         4 n         mean, centre, square, mean; std + r for the root
     vector_norm      2 n + r     square, sum; root of a row's sum. Orders 0, 1 and inf: 2 n. Others: 3 n + r
-    attention        6 s         for s scores (heads x queries x keys): scale, softmax; + s for a bias or causal mask
+    attention        6 s         for s scores (heads x queries x keys): scale, softmax; + s for a bias or causal mask.
+                                 Written out with the queries scaled instead of the scores, it takes fewer
     addmm, conv      n           the bias, for n outputs
     pooling          k n         for n outputs of windows of k elements
     interpolation    (2 k - 1) n for n outputs of k taps (bilinear 4, bicubic 16): multiply and add
     sort             n log2 w    comparisons in rows of w elements, log2 rounded up; selecting (topk) n
+    complex numbers  6 n, 2 n    real operations of a product, of a sum or of a product with a real number
 """
 
 from __future__ import annotations
@@ -108,6 +110,10 @@ _RULES: dict[str, Rule] = {}
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
     """Registers a rule under operator names such as "aten.mm" or "mylibrary.scan", all overloads included.
+
+        @rule("mylibrary.scan")
+        def scan(call: Call) -> Work:
+            return Work(macs=call["steps"] * call["x"].numel(), activations=call.output.numel())
 
     In-place variants ("aten.relu_") use the rule of the functional operator unless they have their own.
     A later rule replaces an earlier one.

@@ -86,7 +86,7 @@ def most_live_bytes(call: Callable[[], Any]) -> int:
     """The most bytes that torch's CPU allocator holds at once during `call`, above what it held before."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         call()
-    results = trace.profiler.kineto_results  # type: ignore[union-attr]
+    results = trace.profiler.kineto_results
     moves = sorted((e.start_ns(), e.nbytes()) for e in results.events() if e.name() == "[memory]")
     live = most = 0
     for _, nbytes in moves:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
@@ -44,7 +45,9 @@ class Nursery:
         environment = {**os.environ, "PARETOVIT_NURSERY_KEY": self._key.hex(), "KINETO_LOG_LEVEL": "99"}
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from paretovit.cost.worker import nursery; nursery()", str(self._listener.address)],
-            env=environment, stdin=subprocess.DEVNULL, start_new_session=True,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             self._pipe = self._accept()
@@ -81,10 +84,8 @@ class Nursery:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # the nursery and every worker: one process group
-        except ProcessLookupError:
-            pass
         self._process.wait()
         self._listener.close()
         self._dir.cleanup()
@@ -139,10 +140,8 @@ class Worker:
 
     def close(self) -> None:
         self._pipe.close()
-        try:
+        with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def nursery() -> None:
@@ -219,10 +218,8 @@ def _set_up(setting: Any) -> None:
 
 def _first_to_go() -> None:
     """Where memory ends, the kernel should end the worker and not the program that keeps the rows."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    except OSError:
-        pass
 
 
 def _reason(error: Exception) -> str:
@@ -231,4 +228,3 @@ def _reason(error: Exception) -> str:
         return f"out of memory: {text}" if text else "out of memory"
     at = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {text} ({Path(at.filename).name}, line {at.lineno})"
-

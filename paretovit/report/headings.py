@@ -18,7 +18,7 @@ from paretovit.cost.folders import INDICATORS
 from paretovit.measurement import Conditions, Measurement
 from paretovit.report.numbers import Scale, scale
 from paretovit.store import Column, Line, Table, differing
-from paretovit.train.rows import QUALITIES
+from paretovit.training.rows import QUALITIES
 from paretovit.zoo.catalog import family
 
 # The first of these that a table has is what its verdict is about.

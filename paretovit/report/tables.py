@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import Group
@@ -12,8 +12,8 @@ from rich.text import Text
 
 from paretovit.measurement import Measurement
 from paretovit.report.headings import Heading, Sheet, described, sheet_of
+from paretovit.report.verdict import listed
 from paretovit.store import arrange
-from paretovit.zoo.catalog import Entry
 from paretovit.zoo.catalog import Entry
 
 _WIDTH = 100
@@ -21,15 +21,13 @@ _HEAD = 14  # characters of a header's line
 _GAP = 2  # between columns
 
 
-def table(
-    rows: Iterable[Sequence[str]], columns: Sequence[str], title: str = "", *, words: Collection[str] = ("model",)
-) -> RichTable:
-    """A table of cells that are text already; the columns in `words` stand to the left, the others are numbers."""
+def table(rows: Iterable[Sequence[str]], columns: Sequence[str], title: str = "") -> RichTable:
+    """A table of cells that are text already; the first column is words, the others are numbers."""
     made = RichTable(
         title=title or None, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
     )
-    for column in columns:
-        made.add_column(Text(column), justify="left" if column in words else "right", overflow="fold")
+    for at, column in enumerate(columns):
+        made.add_column(Text(column), justify="right" if at else "left", overflow="fold")
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     return made
@@ -69,3 +67,47 @@ def catalog_table(entries: Sequence[Entry]) -> RichTable:
         printed = (entry.published.params_m, entry.published.gmacs, entry.published.top1)
         made.add_row(entry.name, *("" if value is None else f"{value:g}" for value in printed), Text(entry.paper))
     return made
+
+
+def _cell(sheet: Sheet, heading: Heading, at: int) -> str:
+    row = sheet.rows(heading)[at]
+    if row is None:
+        return ""
+    if row.value is None:
+        return "–"
+    text = heading.scale.around(row.value, *sheet.intervals(heading)[at])
+    return f"{text} !" if row.origin.timing.get("contended") else text
+
+
+def _head(heading: Heading) -> str:
+    return "\n".join([*textwrap.wrap(heading.title, _HEAD, break_long_words=False), heading.scale.unit])
+
+
+def _fitting(sheet: Sheet, cells: dict[str, list[str]]) -> Iterator[list[Heading]]:
+    """The headings in groups, each as wide as fits beside the models' names."""
+    names = _GAP + max(map(len, sheet.labels), default=0)
+    group: list[Heading] = []
+    width = names
+    for h in sheet.headings:
+        wide = _GAP + max(len(line) for line in [*_head(h).split("\n"), *cells[h.key]])
+        if group and width + wide > _WIDTH:
+            yield group
+            group, width = [], names
+        group.append(h)
+        width += wide
+    if group:
+        yield group
+
+
+def _notes(sheet: Sheet) -> Iterator[str]:
+    rows = [(label, h, row) for h in sheet.headings for label, row in zip(sheet.labels, sheet.rows(h), strict=True)]
+    known = [(label, h, row) for label, h, row in rows if row is not None]
+    fields = ("device", "runtime", "dtype", "threads")
+    yield from dict.fromkeys(f"on {described(row.conditions, fields)}" for _, _, row in known if row.conditions.device)
+    if any(row.origin.timing.get("contended") for _, _, row in known):
+        yield "! taken while others used the machine: claims nothing"
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for label, h, row in known:
+        if row.value is None:
+            reasons.setdefault((h.title, row.why), []).append(label)
+    yield from (f"– {title} of {listed(labels)}: {why}" for (title, why), labels in reasons.items())

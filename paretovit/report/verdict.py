@@ -24,7 +24,9 @@ def verdict(sheet: Sheet) -> str:
     values = np.array([sheet.values(cost), sheet.values(quality)]).T
     compared = int((~np.isnan(values).any(axis=1)).sum())
     best = on_front(sheet, cost, quality)
-    if not any(best):
+    if compared and not any(best):
+        return f"Every {cost.title} here was taken while others used the machine and claims nothing: measure again."
+    if not compared:
         return f"No model has both {quality.title} and {cost.title} yet: measure and train the same models."
     order = sorted((at for at, optimal in enumerate(best) if optimal), key=lambda at: values[at, 0])
     order = order if cost.lower_is_better else order[::-1]

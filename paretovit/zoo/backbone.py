@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from timm.layers import DropPath, LayerScale, trunc_normal_
+from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -133,11 +133,12 @@ class Backbone(nn.Module):
             self._initialise()
 
     def _initialise(self) -> None:
-        """As timm's ViT: linear maps normal with deviation 0.02 and no bias, class tokens near zero; parts with
-        parameters of their own have filled them already."""
+        """As the released code of Dosovitskiy et al. 2020: linear maps uniform after Glorot and Bengio 2010, no bias,
+        class tokens near zero. Unlike a fixed deviation of 0.02 it follows the width, and narrow models learn from
+        the first epoch. Parts with parameters of their own have filled them already."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
+                nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         if self.class_token is not None:

@@ -218,21 +218,91 @@ class Entry:
 # timm's models in the taxonomy: name -> family, paper, arXiv number, published figures (parameters in millions,
 # billions of multiply-accumulates, ImageNet-1k top-1 in percent), image size where it is not 224
 _TIMM: dict[str, tuple[str, str, str, Published]] = {
-    "deit_tiny_patch16_224": ("baseline", "Touvron et al. 2020, DeiT", "2012.12877", Published(5.7, 1.3, 72.2, "paper")),
-    "deit_small_patch16_224": ("baseline", "Touvron et al. 2020, DeiT", "2012.12877", Published(22.1, 4.6, 79.8, "paper")),
-    "deit_base_patch16_224": ("baseline", "Touvron et al. 2020, DeiT", "2012.12877", Published(86.6, 17.6, 81.8, "paper")),
-    "deit3_small_patch16_224": ("baseline", "Touvron et al. 2022, DeiT III", "2204.07118", Published(22.0, 4.6, 81.4, "repository")),
-    "resnet50": ("baseline", "He et al. 2015, Deep Residual Learning", "1512.03385", Published(25.6, 4.1, 76.13, "torchvision, v1")),
-    "xcit_tiny_12_p16_224": ("low-rank attention", "Ali et al. 2021, XCiT", "2106.09681", Published(7, 1.2, 77.1, "repository")),
-    "swin_tiny_patch4_window7_224": ("sparse attention", "Liu et al. 2021, Swin", "2103.14030", Published(28.3, 4.5, 81.2, "repository")),
-    "coat_lite_tiny": ("hybrid attention", "Xu et al. 2021, CoaT", "2104.06399", Published(5.7, 1.6, 77.5, "repository")),
-    "swiftformer_xs": ("kernel attention", "Shaker et al. 2023, SwiftFormer", "2303.15446", Published(3.5, 0.6, 75.7, "repository; macs: paper")),
-    "efficientvit_b1": ("kernel attention", "Cai et al. 2022, EfficientViT", "2205.14756", Published(9.1, 0.52, 79.4, "repository")),
-    "mixer_s16_224": ("non-attention shuffling", "Tolstikhin et al. 2021, MLP-Mixer", "2105.01601", Published(18.5, 3.8, None, "paper")),
-    "focalnet_tiny_srf": ("non-attention shuffling", "Yang et al. 2022, FocalNet", "2203.11926", Published(28.4, 4.4, 82.1, "repository")),
-    "poolformer_s12": ("non-attention shuffling", "Yu et al. 2021, PoolFormer", "2111.11418", Published(11.9, 1.8, 77.2, "repository")),
+    "deit_tiny_patch16_224": (
+        "baseline",
+        "Touvron et al. 2020, DeiT",
+        "2012.12877",
+        Published(5.7, 1.3, 72.2, "paper"),
+    ),
+    "deit_small_patch16_224": (
+        "baseline",
+        "Touvron et al. 2020, DeiT",
+        "2012.12877",
+        Published(22.1, 4.6, 79.8, "paper"),
+    ),
+    "deit_base_patch16_224": (
+        "baseline",
+        "Touvron et al. 2020, DeiT",
+        "2012.12877",
+        Published(86.6, 17.6, 81.8, "paper"),
+    ),
+    "deit3_small_patch16_224": (
+        "baseline",
+        "Touvron et al. 2022, DeiT III",
+        "2204.07118",
+        Published(22.0, 4.6, 81.4, "repository"),
+    ),
+    "resnet50": (
+        "baseline",
+        "He et al. 2015, Deep Residual Learning",
+        "1512.03385",
+        Published(25.6, 4.1, 76.13, "torchvision, v1"),
+    ),
+    "xcit_tiny_12_p16_224": (
+        "low-rank attention",
+        "Ali et al. 2021, XCiT",
+        "2106.09681",
+        Published(7, 1.2, 77.1, "repository"),
+    ),
+    "swin_tiny_patch4_window7_224": (
+        "sparse attention",
+        "Liu et al. 2021, Swin",
+        "2103.14030",
+        Published(28.3, 4.5, 81.2, "repository"),
+    ),
+    "coat_lite_tiny": (
+        "hybrid attention",
+        "Xu et al. 2021, CoaT",
+        "2104.06399",
+        Published(5.7, 1.6, 77.5, "repository"),
+    ),
+    "swiftformer_xs": (
+        "kernel attention",
+        "Shaker et al. 2023, SwiftFormer",
+        "2303.15446",
+        Published(3.5, 0.6, 75.7, "repository; macs: paper"),
+    ),
+    "efficientvit_b1": (
+        "kernel attention",
+        "Cai et al. 2022, EfficientViT",
+        "2205.14756",
+        Published(9.1, 0.52, 79.4, "repository"),
+    ),
+    "mixer_s16_224": (
+        "non-attention shuffling",
+        "Tolstikhin et al. 2021, MLP-Mixer",
+        "2105.01601",
+        Published(18.5, 3.8, None, "paper"),
+    ),
+    "focalnet_tiny_srf": (
+        "non-attention shuffling",
+        "Yang et al. 2022, FocalNet",
+        "2203.11926",
+        Published(28.4, 4.4, 82.1, "repository"),
+    ),
+    "poolformer_s12": (
+        "non-attention shuffling",
+        "Yu et al. 2021, PoolFormer",
+        "2111.11418",
+        Published(11.9, 1.8, 77.2, "repository"),
+    ),
     "pit_ti_224": ("token merging", "Heo et al. 2021, PiT", "2103.16302", Published(4.9, 0.7, 73.0, "repository")),
-    "cait_xxs24_224": ("summary tokens", "Touvron et al. 2021, CaiT", "2103.17239", Published(12.0, 2.5, 77.6, "paper")),
+    "cait_xxs24_224": (
+        "summary tokens",
+        "Touvron et al. 2021, CaiT",
+        "2103.17239",
+        Published(12.0, 2.5, 77.6, "paper"),
+    ),
 }
 
 _SKELETON = re.compile(r"(?P<architecture>[a-z0-9_]+?)_(?P<size>[a-z]+)_patch(?P<patch>\d+)_(?P<image>\d+)")
@@ -252,8 +322,16 @@ def entries() -> dict[str, Entry]:
                 if spec is None:
                     raise AssertionError(full)
                 published = architecture.published.get(size, Published()) if patch == 16 else Published()
-                rows.append(Entry(name=full, spec=spec, family=family(spec), paper=architecture.paper,
-                                  arxiv=architecture.arxiv, published=published))
+                rows.append(
+                    Entry(
+                        name=full,
+                        spec=spec,
+                        family=family(spec),
+                        paper=architecture.paper,
+                        arxiv=architecture.arxiv,
+                        published=published,
+                    )
+                )
     for name, (kind, paper, arxiv, published) in _TIMM.items():
         spec = timm_spec(name, image_px=224)
         rows.append(Entry(name=name, spec=spec, family=kind, paper=paper, arxiv=arxiv, published=published))
@@ -363,7 +441,9 @@ def _from_folder(folder: Path) -> ModelSpec:
     try:
         return from_json(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{folder / 'spec.json'} is not a model spec ({error}); give a folder that train wrote") from error
+        raise UserError(
+            f"{folder / 'spec.json'} is not a model spec ({error}); give a folder that train wrote"
+        ) from error
 
 
 def _on_skeleton(name: str) -> ModelSpec | None:

@@ -162,7 +162,9 @@ def test_patience_ends_when_the_machine_stays_busy(monkeypatch):
 
 
 def test_derived_indicators_are_read_off_their_source(nursery):
-    rows = {row.indicator: row for row in measure(MODELS[1:2], indicators=["train_step_s", "train_images_per_s"], care=CARE)}
+    rows = {
+        row.indicator: row for row in measure(MODELS[1:2], indicators=["train_step_s", "train_images_per_s"], care=CARE)
+    }
     assert rows["train_images_per_s"].value == 8 / 0.5
     assert rows["train_images_per_s"].origin.how == "derived"
 

@@ -55,7 +55,9 @@ def own_models(tmp_path, monkeypatch):
 )
 def test_a_model_that_ends_badly_is_a_row_with_its_reason(own_models, name, reason):
     models = [f"own_models:{name}", "own_models:fine"]
-    rows = measure(models, indicators=["latency_s"], threads=1, care=Care(rounds=2, visit_s=0.01, timeout_s=1.0, patience_s=0.0))
+    rows = measure(
+        models, indicators=["latency_s"], threads=1, care=Care(rounds=2, visit_s=0.01, timeout_s=1.0, patience_s=0.0)
+    )
     bad, fine = (row for model in models for row in rows if row.model == model)
     assert bad.value is None
     assert __import__("re").search(reason, bad.why), bad.why

@@ -23,7 +23,7 @@ def test_a_missing_value_is_a_dash_and_its_reason_is_said(sample_store):
     text = printed(rows_table(sample_store.rows("peak_bytes_train")))
     line = next(line for line in text.splitlines() if line.strip().startswith("switch_mini"))
     assert line.split() == ["switch_mini", "–"]
-    assert "– switch_mini, peak memory, training: ran out of memory at batch 32" in text
+    assert "– peak memory, training of switch_mini: ran out of memory at batch 32" in text
 
 
 def test_a_value_of_a_busy_machine_is_flagged_and_has_no_interval(sample_store):
@@ -39,8 +39,8 @@ def test_names_that_look_like_markup_are_shown_as_they_are():
 
 
 def test_the_catalog_is_shown_with_its_published_figures_within_100_columns():
-    lines = printed(catalog_table(entries().values())).splitlines()
+    lines = printed(catalog_table(list(entries().values()))).splitlines()
     assert max(map(len, lines)) <= 100
-    line = next(line for line in lines if line.split()[:1] == ["vit_tiny_patch16_224"])
-    assert line.split() == ["vit_tiny_patch16_224", "5.7", "1.3", "72.2", "baseline", "2010.11929"]
-    assert sum("patch16_224" in line for line in lines) == sum("patch16_224" in name for name in entries())
+    named = {line.split()[0]: line.split() for line in lines if line.split()}
+    assert named["vit_tiny_patch16_224"][1:5] == ["5.7", "1.3", "72.2", "Dosovitskiy"]
+    assert set(entries()) <= set(named)

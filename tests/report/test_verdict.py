@@ -43,6 +43,11 @@ def test_a_model_timed_on_a_busy_machine_is_not_named_as_optimal():
     assert ": calm; fast cannot be told apart" in sentence
 
 
+def test_where_all_were_timed_on_a_busy_machine_says_to_measure_again():
+    busy = {"contended": True}
+    assert said(("a", 1.0, 0.9, busy), ("b", 2.0, 0.95, busy)).endswith("claims nothing: measure again.")
+
+
 def test_without_an_accuracy_says_what_to_do():
     assert "none with an accuracy yet" in verdict(sheet_of(arrange([row("a", "latency_s", 1.0)])))
 

@@ -119,7 +119,9 @@ class Span:
 
     @property
     def scale(self) -> alt.Scale:
-        return alt.Scale(type="log" if self.log else "linear", domain=[self.low, self.high], nice=False, zero=False)
+        if self.log:
+            return alt.Scale(type="log", domain=[self.low, self.high], nice=False)
+        return alt.Scale(domain=[self.low, self.high], nice=False, zero=False)
 
 
 def span(values: Iterable[float], *, before: float = 0.05, after: float = 0.05) -> Span:

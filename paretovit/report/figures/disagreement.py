@@ -26,16 +26,21 @@ class Disagreement(Figure):
 
     def draw(self, table: Table) -> alt.LayerChart:
         sheet = sheet_of(table)
-        labels = [h.label for h in sheet.costs]
+        agreements = reversals(sheet)[1]
+        # a cost that tells no two models apart, such as a time taken once, has nothing to disagree with
+        claiming = {at for found in agreements if found.claimed for at in (found.a, found.b)}
+        names = [h.label for h in sheet.costs]
+        labels = [name for at, name in enumerate(names) if at in claiming]
         cells = [
             {
-                "a": labels[found.b],
-                "b": labels[found.a],
+                "a": names[found.b],
+                "b": names[found.a],
                 "share": found.share if found.claimed else None,
                 "text": f"{found.share:.0%}" if found.claimed else "–",
                 "said": f"{found.reversed} of {found.claimed} pairs of models that both tell apart",
             }
-            for found in reversals(sheet)[1]
+            for found in agreements
+            if {found.a, found.b} <= claiming
         ]
         top = max(cell["share"] for cell in cells if cell["share"] is not None)
         data = Data(cells)

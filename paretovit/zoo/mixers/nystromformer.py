@@ -109,9 +109,7 @@ def segment_means(x: Tensor, segments: int) -> Tensor:
     return torch.cat((means, x[:, split:].unflatten(1, (-1, short + 1)).mean(2)), dim=1)
 
 
-def nystrom_attention(
-    q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, q_BHMK: Tensor, k_BHMK: Tensor
-) -> Tensor:
+def nystrom_attention(q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, q_BHMK: Tensor, k_BHMK: Tensor) -> Tensor:
     """Attention of `q` to `k` through the landmarks `q_BHMK`, `k_BHMK` (paper, eq. 13).
 
     Two of its three factors only ever meet values, so both are fused attentions and no N x M matrix is kept.

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from paretovit.train.batches import batches, flipped, seed_of, shifted, steps_per_epoch
-from paretovit.train.data import Images
-from paretovit.train.recipe import DEMO
+from paretovit.training.batches import batches, flipped, seed_of, shifted, steps_per_epoch
+from paretovit.training.data import Images
+from paretovit.training.recipe import DEMO
 
 CPU = torch.device("cpu")
 PLAIN = replace(DEMO, batch_size=4, crop_padding=0)

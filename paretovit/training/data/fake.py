@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from paretovit.errors import UserError
-from paretovit.train.data import COLOUR, GREY, Images, Source
+from paretovit.training.data import COLOUR, GREY, Images, Source
 
 COUNT = {"train": 512, "val": 256}
 SEED = {"train": 0, "val": 1}

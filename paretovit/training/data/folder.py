@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from paretovit.errors import UserError
-from paretovit.train.data import COLOUR, GREY, Images, Source
-from paretovit.train.data._pictures import stacked
+from paretovit.training.data import COLOUR, GREY, Images, Source
+from paretovit.training.data._pictures import stacked
 
 FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "eval", "evaluation", "test")}
 

@@ -151,7 +151,7 @@ SETTABLE = {field.name: str(field.type) for field in fields(Recipe) if field.nam
 
 DEMO = Recipe(
     name="demo",
-    epochs=20,
+    epochs=15,
     batch_size=32,
     lr=3e-3,
     betas=(0.9, 0.95),
@@ -161,7 +161,9 @@ DEMO = Recipe(
     clip_grad=1.0,
     label_smoothing=0.1,
     aux_weights=(("switch_balance", 0.01),),
-    source="tuned here on `digits` with models of 4 blocks of width 64",
+    # The strong decay is what tells 1,437 digits learnt from 1,437 digits memorised; shifted digits need more epochs.
+    source="tuned here on the validation split of `digits`, for models of 4 blocks of width 64; `make demo` shows "
+    "what it reaches",
 )
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (DEMO,)}

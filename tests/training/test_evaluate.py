@@ -8,8 +8,8 @@ from torch import nn
 
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.spec import ModelSpec, Stage
-from paretovit.train.data import Images
-from paretovit.train.evaluate import check_fit, evaluate, score, wilson
+from paretovit.training.data import Images
+from paretovit.training.evaluate import check_fit, evaluate, score, wilson
 
 IMAGES = Images(
     name="rows",

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from paretovit.errors import UserError, unknown
 from paretovit.folder import Folder
-from paretovit.train.data._images import COLOUR, GREY, Images, Source
+from paretovit.training.data._images import COLOUR, GREY, Images, Source
 
 __all__ = ["COLOUR", "DATA", "GREY", "Data", "Images", "Source", "open_data"]
 
-DATA: Folder[Source] = Folder("paretovit.train.data", "data")
+DATA: Folder[Source] = Folder("paretovit.training.data", "data")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from paretovit.errors import UserError, unknown
-from paretovit.train.data import COLOUR, GREY, Images, Source
-from paretovit.train.data._pictures import stacked
+from paretovit.training.data import COLOUR, GREY, Images, Source
+from paretovit.training.data._pictures import stacked
 
 NAMES = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist")
 

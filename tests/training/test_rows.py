@@ -8,10 +8,10 @@ import torch
 from paretovit.devices import device_name
 from paretovit.measurement import Origin
 from paretovit.spec import ModelSpec
-from paretovit.train.data import Images
-from paretovit.train.evaluate import Score
-from paretovit.train.recipe import DEMO
-from paretovit.train.rows import QUALITIES, Epoch, training_rows
+from paretovit.training.data import Images
+from paretovit.training.evaluate import Score
+from paretovit.training.recipe import DEMO
+from paretovit.training.rows import QUALITIES, Epoch, training_rows
 
 VAL = Images(
     name="toy",

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from paretovit.errors import UserError
-from paretovit.train.recipe import DEMO, RECIPES, lr_at, with_changes
+from paretovit.training.recipe import DEMO, RECIPES, lr_at, with_changes
 
 
 def test_a_change_is_read_by_the_type_of_its_field():
@@ -90,5 +90,5 @@ def test_every_recipe_is_kept_under_its_name_and_says_where_it_comes_from():
 
 
 def test_recipes_and_rows_are_read_without_torch():
-    code = "import sys, paretovit.train.recipe, paretovit.train.rows; sys.exit('torch' in sys.modules)"
+    code = "import sys, paretovit.training.recipe, paretovit.training.rows; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from paretovit.train.data import Images
-from paretovit.train.recipe import Recipe
+from paretovit.training.data import Images
+from paretovit.training.recipe import Recipe
 
 
 def seed_of(recipe: Recipe, purpose: str) -> int:

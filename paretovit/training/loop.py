@@ -25,12 +25,12 @@ from paretovit.devices import check_device, origin
 from paretovit.errors import Unmeasurable, UserError, unknown
 from paretovit.measurement import Measurement, Origin
 from paretovit.spec import ModelSpec
-from paretovit.train.batches import batches, seed_of, steps_per_epoch
-from paretovit.train.data import Data
-from paretovit.train.evaluate import Score, check_fit, score
-from paretovit.train.progress import Tick, Watch, silent
-from paretovit.train.recipe import Recipe, lr_at
-from paretovit.train.rows import Epoch, training_rows
+from paretovit.training.batches import batches, seed_of, steps_per_epoch
+from paretovit.training.data import Data
+from paretovit.training.evaluate import Score, check_fit, score
+from paretovit.training.progress import Tick, Watch, silent
+from paretovit.training.recipe import DEMO, Recipe, lr_at
+from paretovit.training.rows import Epoch, training_rows
 from paretovit.zoo.build import build
 from paretovit.zoo.checkpoint import SPEC, WEIGHTS, load_about, load_tensors, save_model, save_tensors
 
@@ -49,9 +49,9 @@ class TrainResult:
 def train(
     spec: ModelSpec,
     data: Data,
-    recipe: Recipe,
+    recipe: Recipe = DEMO,
     *,
-    out: Path,
+    out: str | Path,
     resume: bool = True,
     device: str = "cpu",
     progress: Watch = silent,

@@ -12,11 +12,11 @@ import torch
 
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Part, Stage
-from paretovit.train.data import Data, open_data
-from paretovit.train.data.fake import Fake
-from paretovit.train.loop import STATE, TrainResult, how_trained, make_optimizer, train
-from paretovit.train.progress import Tick, Watch
-from paretovit.train.recipe import Recipe
+from paretovit.training.data import Data, open_data
+from paretovit.training.data.fake import Fake
+from paretovit.training.loop import STATE, TrainResult, how_trained, make_optimizer, train
+from paretovit.training.progress import Tick, Watch
+from paretovit.training.recipe import Recipe
 from paretovit.zoo.build import build
 from paretovit.zoo.checkpoint import SPEC, WEIGHTS, load_model, save_model
 

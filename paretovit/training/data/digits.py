@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from paretovit.errors import UserError
-from paretovit.train.data import Images, Source
+from paretovit.training.data import Images, Source
 
 SPLIT_SEED = 0
 PX = 8

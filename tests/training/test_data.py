@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from paretovit.errors import UserError
-from paretovit.train.data import DATA, Images, open_data
+from paretovit.training.data import DATA, Images, open_data
 
 
 def png(colour: int | tuple[int, int, int], size: tuple[int, int] = (4, 4)) -> bytes:

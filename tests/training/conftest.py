@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from paretovit.spec import ModelSpec, Stage
-from paretovit.train.data import Data, Images, Source
-from paretovit.train.data.digits import Digits
-from paretovit.train.recipe import Recipe
+from paretovit.training.data import Data, Images, Source
+from paretovit.training.data.digits import Digits
+from paretovit.training.recipe import Recipe
 
 
 class FewDigits(Source):

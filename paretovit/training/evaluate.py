@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Measurement
 from paretovit.spec import ModelSpec
-from paretovit.train.data import Images
+from paretovit.training.data import Images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def evaluate(
 
     Raises `UserError` for a model and images that do not go together.
     """
-    from paretovit.train.rows import accuracy_rows
+    from paretovit.training.rows import accuracy_rows
 
     check_fit(spec, images)
     return accuracy_rows(spec, images, score(module, images, batch_size=batch_size, device=device), recipe, seed)

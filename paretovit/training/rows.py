@@ -11,9 +11,9 @@ from paretovit.measurement import Conditions, Measurement, Origin, median
 from paretovit.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from paretovit.train.data import Images
-    from paretovit.train.evaluate import Score
-    from paretovit.train.recipe import Recipe
+    from paretovit.training.data import Images
+    from paretovit.training.evaluate import Score
+    from paretovit.training.recipe import Recipe
 
 # Title, unit, and whether less is better. Accuracies are those after the last epoch; the loss is the mean
 # cross-entropy over the last epoch, label smoothing included; times are those of the training steps, validation
@@ -46,7 +46,7 @@ def accuracy_rows(
     classes, and neither for made-up images. The device is no condition of an accuracy."""
     if not images.real:
         return []
-    from paretovit.train.evaluate import wilson
+    from paretovit.training.evaluate import wilson
 
     conditions = Conditions(spec=spec.key, data=images.name, split=images.split, recipe=recipe, seed=seed)
     rows = []
