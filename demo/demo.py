@@ -46,6 +46,7 @@ def main() -> None:
     started, say = time.monotonic(), Console(stderr=True, highlight=False).print
     data = open_data("digits")
     specs = [resolve(name, in_chans=data.val.in_chans, num_classes=data.val.num_classes) for name in PANEL]
+    (HERE / "runs").mkdir(exist_ok=True)
     with Store(HERE / "runs" / "demo.sqlite") as store:
         say(f"1/3  measuring {len(specs)} models")
         with MeasureProgress() as progress:

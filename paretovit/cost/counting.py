@@ -124,9 +124,7 @@ class _OperatorCounter(TorchDispatchMode):
         self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if (
-            self.counting and find_rule(func) is None
-        ):  # in inference mode, operators made of others are not taken apart before this
+        if self.counting and find_rule(func) is None:  # made of other operators, which count themselves
             with self:
                 return func.decompose(*args, **kwargs)
         try:
