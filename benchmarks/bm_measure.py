@@ -49,6 +49,8 @@ def run(name: str, care: Care) -> list[Measurement]:
                 "value": row.value,
                 "interval": [low, high] if not flagged else None,
                 "flagged": flagged,
+                "best_batch_size": row.origin.timing.get("best_batch_size"),
+                "busy": row.origin.timing.get("busy"),
                 "repeated_visits": row.origin.timing.get("repeated_visits"),
                 "why": row.why,
             }

@@ -135,7 +135,8 @@ class Busy:
         waited1, ran1, own1, stolen1 = _accounts()
         if wall_s <= 0:
             return 0.0
-        others_s = (ran1 - ran0) - (own1 - own0) - 0.02  # two ticks of 10 ms: the error of the two readings
+        # what all processes ran is told in ticks of 10 ms, and read twice: up to two ticks are no sign of anybody
+        others_s = (ran1 - ran0) - (own1 - own0) - 0.02
         signs = (
             (waited1 - waited0) / wall_s,
             others_s / wall_s / self.cores,

@@ -37,6 +37,8 @@ class Care:
     """How carefully time is taken.
 
     rounds      visits to every model: more of them give narrower intervals
+    sittings    fresh processes that a model's rounds are spread over; two processes of one model may differ by
+                several percent (where its memory lies), which no number of rounds in one of them shows
     visit_s     seconds that one visit should take
     group       models whose processes live side by side, the anchor aside; each takes a few hundred megabytes
     timeout_s   seconds after which a silent process is ended
@@ -45,6 +47,7 @@ class Care:
     """
 
     rounds: int = 15
+    sittings: int = 3
     visit_s: float = 0.15
     group: int = 16
     timeout_s: float = 300.0
@@ -216,7 +219,7 @@ class _Run:
             if indicator.kind == "timed":
                 timed = [task for task in tasks if any(name == wanted for wanted, _ in task.wanted)]
                 if timed:
-                    self._rounds(timed, anchor, name, indicator)
+                    self._rounds(nursery, timed, anchor, name, indicator)
         for task in tasks:
             for name, indicator in task.wanted:
                 if isinstance(indicator, Derived):
@@ -235,15 +238,20 @@ class _Run:
             self._keep(task, name, indicator, None, (), how=how, why=str(error))
         self.progress.step(f"{task.spec.name}: {indicator.title}")
 
-    def _rounds(self, tasks: list[_Task], anchor: _Task, name: str, indicator: Indicator) -> None:
+    def _rounds(self, nursery: Nursery, tasks: list[_Task], anchor: _Task, name: str, indicator: Indicator) -> None:
         """Visits in rounds until every model has its samples, then rows."""
         patience = _Patience(self.care.patience_s)
         timings = [_Timing(task) for task in (tasks if anchor in tasks else [anchor, *tasks])]
-        for timing in timings:
-            self._settle(timing, name, patience)
-            if timing.task in tasks:
-                self.progress.step(f"{timing.task.spec.name}: {indicator.title}, warmed up")
+        sittings = min(self.care.sittings, self.care.rounds)
         for number in range(self.care.rounds):
+            # the first rounds of every sitting are those where the integer part of the share grows
+            if number == 0 or number * sittings // self.care.rounds > (number - 1) * sittings // self.care.rounds:
+                for timing in timings:
+                    if number:
+                        self._renew(timing.task, nursery)
+                    self._settle(timing, name, patience)
+                    if timing.task in tasks and number == 0:
+                        self.progress.step(f"{timing.task.spec.name}: {indicator.title}, warmed up")
             for timing in self.random.sample(timings, len(timings)):
                 if not timing.why:
                     self._visit(timing, name, patience)
@@ -254,10 +262,19 @@ class _Run:
             if timing.task in tasks:
                 self._keep_timing(timing, name, indicator, of_anchor)
 
+    @staticmethod
+    def _renew(task: _Task, nursery: Nursery) -> None:
+        """A fresh process for the next sitting."""
+        _worker(task).close()
+        task.worker = nursery.worker(task.spec, task.setting)
+
     def _settle(self, timing: _Timing, name: str, patience: _Patience) -> None:
+        if timing.why:
+            return
+        before = timing.facts or None
         try:
             while True:
-                timing.facts, busy = _worker(timing.task).settle(name, timeout_s=self.care.timeout_s)
+                timing.facts, busy = _worker(timing.task).settle(name, before, timeout_s=self.care.timeout_s)
                 if busy <= BUSY or not patience.wait_until_quiet():
                     return
         except Unmeasurable as error:
@@ -283,6 +300,7 @@ class _Run:
         facts: dict[str, Any] = {
             **timing.facts,
             "rounds": len(timing.visits),
+            "sittings": min(self.care.sittings, self.care.rounds),
             "busy": busy,
             "contended": sum(share > BUSY for share in busy) > FLAGGED * len(busy),
             "repeated_visits": timing.repeated,

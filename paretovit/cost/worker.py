@@ -98,15 +98,17 @@ class Worker:
         self._nursery, self.pid, self._pipe = nursery, pid, pipe
         self._gone = ""  # why there is no process any more
 
-    def settle(self, indicator: str, *, timeout_s: float) -> tuple[dict[str, Any], float]:
-        """Prepares the indicator: what it found on the way, and how busy others were meanwhile."""
-        return self._ask(("settle", indicator), timeout_s)
+    def settle(
+        self, indicator: str, before: dict[str, Any] | None = None, *, timeout_s: float
+    ) -> tuple[dict[str, Any], float]:
+        """Prepares the indicator, as an earlier process found `before`: what it found, and how busy others were."""
+        return self._ask(("settle", indicator, before), timeout_s)
 
     def visit(self, indicator: str, *, timeout_s: float) -> Visit:
         """One visit's samples."""
-        return self._ask(("visit", indicator), timeout_s)
+        return self._ask(("visit", indicator, None), timeout_s)
 
-    def _ask(self, request: tuple[str, str], timeout_s: float) -> Any:
+    def _ask(self, request: tuple[str, str, dict[str, Any] | None], timeout_s: float) -> Any:
         """Raises `Unmeasurable` for what the model or the machine cannot do, a hang and a crash among it."""
         if self._gone:
             raise Unmeasurable(self._gone)
@@ -188,14 +190,17 @@ def _work(address: str, key: bytes) -> None:
         spec, setting = pipe.recv()
         subject: Subject | None = None
         while True:
-            request, name = pipe.recv()
+            request, name, before = pipe.recv()
             try:
                 if subject is None:
                     _set_up(setting)
                     subject = Subject(spec, setting)
-                indicator, busy, start = INDICATORS[name](), Busy(), time.perf_counter()
+                indicator = INDICATORS[name]()
+                if request == "visit":
+                    indicator.wake(subject)
+                busy, start = Busy(), time.perf_counter()
                 if request == "settle":
-                    facts = indicator.settle(subject)
+                    facts = indicator.settle(subject, before)
                     answer: Any = (facts, busy.share(time.perf_counter() - start))
                 else:
                     samples = tuple(indicator(subject))

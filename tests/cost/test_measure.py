@@ -14,7 +14,7 @@ from paretovit.errors import Unmeasurable, UserError
 from paretovit.store import Store
 from paretovit.zoo.catalog import resolve
 
-CARE = Care(rounds=4, patience_s=0.0)
+CARE = Care(rounds=4, sittings=2, patience_s=0.0)
 SECONDS = {"vit_pico_patch2_8": 1.0, "vit_pico_patch4_8": 0.5, "vit_nano_patch2_8": 2.0}
 MODELS = list(SECONDS)
 
@@ -23,8 +23,9 @@ class ScriptedWorker:
     def __init__(self, nursery: ScriptedNursery, name: str) -> None:
         self.nursery, self.name = nursery, name
 
-    def settle(self, indicator: str, *, timeout_s: float) -> tuple[dict[str, Any], float]:
+    def settle(self, indicator: str, before: Any = None, *, timeout_s: float) -> tuple[dict[str, Any], float]:
         self.nursery.asked.append((self.name, indicator, "settle"))
+        self.nursery.before.append(before)
         return {"repeats": 2}, 0.0
 
     def visit(self, indicator: str, *, timeout_s: float) -> Visit:
@@ -43,6 +44,7 @@ class ScriptedWorker:
 class ScriptedNursery:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
+        self.before: list[Any] = []
         self.closed: list[str] = []
         self.broken: dict[str, str] = {}
         self.busy: list[float] = []
@@ -223,3 +225,12 @@ def test_models_measured_later_are_put_on_the_scale_of_the_anchors_first_row(nur
     assert row.origin.timing["anchor_rounds"] == [2.0] * 4
     low, high = interval(row)
     assert low <= 2.0 <= high, "the machine was half as fast as when the others were measured"
+
+
+def test_rounds_are_spread_over_fresh_processes_that_keep_what_the_first_chose(nursery):
+    (row,) = measure(MODELS[:1], indicators=["latency_s"], care=Care(rounds=5, sittings=2, patience_s=0.0))
+    told = "".join(what[0] for _, _, what in nursery.asked)
+    assert told == "svvvsvv"
+    assert nursery.before == [None, {"repeats": 2}]
+    assert nursery.closed == [MODELS[0]] * 2
+    assert (row.origin.timing["rounds"], row.origin.timing["sittings"]) == (5, 2)

@@ -34,9 +34,15 @@ class Indicator(ABC):
     source: ClassVar[str] = ""
     quantile: ClassVar[float] = 0.5
 
-    def settle(self, subject: Subject) -> dict[str, Any]:
-        """Whatever must be done once before the first sample, such as warming up; facts to keep with the row."""
+    def settle(self, subject: Subject, before: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Whatever must be done once before the first sample, such as warming up; facts to keep with the row.
+
+        `before` are the facts that an earlier process of the same model found: what was chosen then stays.
+        """
         return {}
+
+    def wake(self, subject: Subject) -> None:  # noqa: B027  # nothing is what most need
+        """What goes before a visit and is not part of it."""
 
     @abstractmethod
     def __call__(self, subject: Subject) -> list[float]:
@@ -71,8 +77,13 @@ class Timed(Indicator):
 
     training: ClassVar[bool] = False
 
-    def settle(self, subject: Subject) -> dict[str, Any]:
-        return {"repeats": subject.warm_up(self.batch_size(subject), training=self.training)}
+    def settle(self, subject: Subject, before: dict[str, Any] | None = None) -> dict[str, Any]:
+        repeats = subject.warm_up(self.batch_size(subject), training=self.training)
+        subject.repeats = before["repeats"] if before else repeats
+        return {"repeats": subject.repeats}
+
+    def wake(self, subject: Subject) -> None:
+        subject.wake(self.batch_size(subject), training=self.training)
 
     def __call__(self, subject: Subject) -> list[float]:
         batch = self.batch_size(subject)

@@ -23,9 +23,13 @@ class ImagesPerS(Timed):
     def batch_size(self, subject: Subject) -> int:
         return subject.best_batch_size
 
-    def settle(self, subject: Subject) -> dict[str, Any]:
-        best, curve = subject.find_best_batch_size()
-        return {**super().settle(subject), "best_batch_size": best, "curve": curve}
+    def settle(self, subject: Subject, before: dict[str, Any] | None = None) -> dict[str, Any]:
+        if before:
+            best, curve = before["best_batch_size"], before["curve"]
+            subject.best_batch_size = best
+        else:
+            best, curve = subject.find_best_batch_size()
+        return {**super().settle(subject, before), "best_batch_size": best, "curve": curve}
 
     def of_seconds(self, seconds: float, batch_size: int) -> float:
         return batch_size / seconds
