@@ -4,8 +4,8 @@
 
 Runs the demo's panel three times: twice on the machine as it is, once with a second process that keeps one core
 busy. A run *claims* a pair of models where neither row is flagged and their intervals are disjoint. Printed for
-each pair of runs: of the pairs that either claims, how many the other contradicts (its medians are in the other
-order), and how many of all pairs are claimed.
+each pair of runs: how many of all pairs each claims; of those that either claims, how many the other contradicts (it
+claims the opposite), and how many it merely orders otherwise by its medians, which it says are a tie.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def judge(first: tuple[str, list[Measurement]], second: tuple[str, list[Measurem
     runs = [{(row.model, row.indicator): row for row in rows} for _, rows in (first, second)]
     for indicator in INDICATORS:
         pairs = list(itertools.combinations(PANEL, 2))
-        claimed, contradicted = [0, 0], 0
+        claimed, contradicted, otherwise = [0, 0], 0, 0
         either = 0
         for a, b in pairs:
             signs, claims = [], []
@@ -74,10 +74,11 @@ def judge(first: tuple[str, list[Measurement]], second: tuple[str, list[Measurem
             for at in (0, 1):
                 claimed[at] += claims[at]
             either += any(claims)
-            contradicted += any(claims) and signs[0] != signs[1]
+            contradicted += all(claims) and signs[0] != signs[1]
+            otherwise += any(claims) and signs[0] != signs[1]
         emit({
             "runs": [first[0], second[0]], "indicator": indicator, "pairs": len(pairs), "claimed": claimed,
-            "claimed_by_either": either, "contradicted": contradicted,
+            "claimed_by_either": either, "contradicted": contradicted, "medians_otherwise": otherwise,
             "flagged_rows": [sum(bool(r.origin.timing.get("contended")) for r in rows if r.indicator == indicator)
                              for _, rows in (first, second)],
         })  # fmt: skip

@@ -13,6 +13,7 @@ from paretovit.zoo.registration import when_timm_is_imported
 if TYPE_CHECKING:
     from paretovit.cost.count import count
     from paretovit.cost.measure import measure
+    from paretovit.cost.prepare import prepare
     from paretovit.measurement import Conditions, Measurement, Origin
     from paretovit.report.page import write
     from paretovit.spec import ModelSpec, Part, Stage
@@ -38,6 +39,7 @@ _HOMES = {
     "count": "paretovit.cost.count",
     "measure": "paretovit.cost.measure",
     "open_data": "paretovit.training.data",
+    "prepare": "paretovit.cost.prepare",
     "resolve": "paretovit.zoo.catalog",
     "train": "paretovit.training.loop",
     "write": "paretovit.report.page",
@@ -55,6 +57,7 @@ __all__ = [
     "count",
     "measure",
     "open_data",
+    "prepare",
     "resolve",
     "train",
     "write",

@@ -29,8 +29,7 @@ def demo(tmp_path):
     text = text.replace("DEMO,", 'with_changes(DEMO, ["epochs=2"]),').replace(
         "import DEMO", "import DEMO, with_changes"
     )
-    text = text.replace("measure(specs,", "measure(specs, care=Care(rounds=3, visit_s=0.02, patience_s=0.0),")
-    text = text.replace("from paretovit.errors", "from paretovit.cost.measure import Care\nfrom paretovit.errors")
+    text = text.replace("CARE = Care(rounds=9, visit_s=0.08)", "CARE = Care(rounds=3, visit_s=0.02, patience_s=0.0)")
     (tmp_path / "demo.py").write_text(text)
     return tmp_path / "demo.py"
 

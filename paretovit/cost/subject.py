@@ -112,8 +112,9 @@ class Subject:
         """The batch size with most images per second, and the curve [[batch size, images per second], ...] to it.
 
         Doubles from 1 until two sizes in a row bring less than 2 percent over the best so far, or memory ends,
-        or `max_batch` is reached. The sizes within a tenth of the best are then timed twice more, since a search
-        that takes the largest of noisy numbers takes a lucky one.
+        or `max_batch` is reached. The sizes within a tenth of the best are then timed twice more. Each size is
+        judged by its fastest call: what disturbs a machine only ever makes calls slower, and a search that is
+        disturbed would otherwise settle on another size than the next one.
         """
         took: dict[int, list[float]] = {}
         worse, batch_size = 0, 1
@@ -122,17 +123,17 @@ class Subject:
                 seconds = self._search_visit(batch_size)
             except (MemoryError, torch.OutOfMemoryError):
                 break
-            best_rate = max((size / _middle(s) for size, s in took.items()), default=0.0)
-            worse = 0 if batch_size / _middle(seconds) > 1.02 * best_rate else worse + 1
+            best_rate = max((size / min(s) for size, s in took.items()), default=0.0)
+            worse = 0 if batch_size / min(seconds) > 1.02 * best_rate else worse + 1
             took[batch_size] = seconds
             batch_size *= 2
         if not took:
             raise Unmeasurable("not even one image fits into memory")
-        best_rate = max(size / _middle(s) for size, s in took.items())
-        close = [size for size, s in took.items() if size / _middle(s) > 0.9 * best_rate]
+        best_rate = max(size / min(s) for size, s in took.items())
+        close = [size for size, s in took.items() if size / min(s) > 0.9 * best_rate]
         for size in close + close if len(close) > 1 else []:
             took[size] += self._search_visit(size)
-        curve = [[float(size), size / _middle(s)] for size, s in took.items()]
+        curve = [[float(size), size / min(s)] for size, s in took.items()]
         self.best_batch_size = int(max(curve, key=lambda point: point[1])[0])
         return self.best_batch_size, curve
 
@@ -144,7 +145,3 @@ class Subject:
         while len(took) < 3 or (sum(took) < self.setting.visit_s / 3 and len(took) < 100):
             took.append(self.call_s(session))
         return took
-
-
-def _middle(seconds: list[float]) -> float:
-    return sorted(seconds)[len(seconds) // 2]

@@ -128,6 +128,13 @@ def sheet_of(table: Table) -> Sheet:
     return Sheet(table)
 
 
+def slug(sheet: Sheet, heading: Heading) -> str:
+    """A column's part in the names of files: its indicator, numbered where the table has it several times."""
+    alike = [h.key for h in sheet.headings if h.column.indicator == heading.column.indicator]
+    name = "".join(c if c.isalnum() or c == "_" else "_" for c in heading.column.indicator)
+    return name if len(alike) == 1 else f"{name}_{alike.index(heading.key) + 1}"
+
+
 def described(conditions: Conditions, names: Sequence[str] | None = None) -> str:
     """Conditions in words, for all fields that are stated or for the given ones: "torch_eager, 2 threads"."""
     words = []

@@ -20,21 +20,16 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from paretovit.analysis.correlate import METHODS
 from paretovit.errors import UserError
-from paretovit.report.figures import Figure
-from paretovit.report.figures.batch_curve import BatchCurve
-from paretovit.report.figures.correlation import Correlation
-from paretovit.report.figures.disagreement import Disagreement
-from paretovit.report.figures.pareto import Pareto
+from paretovit.report.figures import FIGURES, Figure
 from paretovit.report.headings import Sheet, sheet_of
 from paretovit.report.sections import (
     correlation_section,
     curve_section,
     disagreement_section,
     measured,
+    more_section,
     pareto_section,
-    slug,
     table_section,
 )
 from paretovit.report.verdict import verdict
@@ -42,6 +37,7 @@ from paretovit.store import Store
 
 _VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 _PNG_SCALE = 2.0
+_PLACED = ("pareto", "disagreement", "correlation", "batch_curve")  # shown by a section of their own
 _HERE = Path(__file__).parent
 
 
@@ -56,12 +52,14 @@ def write(store: Store, out: str | Path) -> list[Path]:
             f"the store {store.place} has no rows yet; fill it with `paretovit measure` or `paretovit train`"
         )
     sheet = sheet_of(store.table(columns))
-    charts = {name: figure.draw(sheet.table).to_dict() for name, figure in _figures(sheet).items()}
+    figures = _figures(sheet)
+    charts = {name: figure.draw(sheet.table).to_dict() for name, figure in figures.items()}
+    elsewhere = {name: figure.title for name, figure in figures.items() if not name.startswith(_PLACED)}
     out = Path(out)
     try:
         (out / "figures").mkdir(parents=True, exist_ok=True)
         paths = [out / "index.html"]
-        _replace(paths[0], _page(sheet, charts).encode())
+        _replace(paths[0], _page(sheet, charts, elsewhere).encode())
         for name, chart in charts.items():
             svg = vl_convert.vegalite_to_svg(chart, vl_version=_VEGA_LITE)
             for kind, content in (("svg", svg.encode()), ("png", vl_convert.svg_to_png(svg, scale=_PNG_SCALE))):
@@ -76,18 +74,15 @@ def write(store: Store, out: str | Path) -> list[Path]:
 
 def _figures(sheet: Sheet) -> dict[str, Figure]:
     """Every figure that the table allows, by the name of its file."""
-    figures: dict[str, Figure] = {
-        f"pareto-{slug(sheet, y)}-{slug(sheet, x)}": Pareto(x.column, y.column)
-        for y in sheet.qualities
-        for x in sheet.costs
-    }
-    figures["disagreement"] = Disagreement()
-    figures |= {f"correlation-{method}": Correlation(method) for method in METHODS}
-    figures |= {f"batch_curve-{slug(sheet, h)}": BatchCurve(h.column) for h in BatchCurve().drawable(sheet)}
-    return {name: figure for name, figure in figures.items() if figure.can_draw(sheet.table)}
+    drawable = {}
+    for name in FIGURES.names():
+        for variant, figure in FIGURES[name].variants(sheet.table).items():
+            if figure.can_draw(sheet.table):
+                drawable[f"{name}-{variant}" if variant else name] = figure
+    return drawable
 
 
-def _page(sheet: Sheet, charts: dict[str, dict[str, Any]]) -> str:
+def _page(sheet: Sheet, charts: dict[str, dict[str, Any]], elsewhere: dict[str, str]) -> str:
     sentence = verdict(sheet)
     # the stub asks for a snippet; without one the bundle offers vegaEmbed to the page
     bundle = _safe_script(vl_convert.javascript_bundle(vl_version=_VEGA_LITE))  # type: ignore[call-arg]
@@ -98,6 +93,7 @@ def _page(sheet: Sheet, charts: dict[str, dict[str, Any]]) -> str:
         disagreement_section(sheet, names),
         correlation_section(names),
         curve_section(sheet, names),
+        more_section(elsewhere),
         table_section(sheet),
     )
     return Template(_HERE.joinpath("page.html").read_text(encoding="utf-8")).substitute(

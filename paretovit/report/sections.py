@@ -10,7 +10,7 @@ from paretovit.analysis.correlate import METHODS
 from paretovit.measurement import Measurement
 from paretovit.report.figures.batch_curve import BatchCurve
 from paretovit.report.figures.disagreement import reversals
-from paretovit.report.headings import Heading, Sheet, described
+from paretovit.report.headings import Heading, Sheet, described, slug
 from paretovit.report.numbers import number
 from paretovit.report.verdict import listed
 
@@ -174,11 +174,12 @@ def table_section(sheet: Sheet) -> str:
     )
 
 
-def slug(sheet: Sheet, heading: Heading) -> str:
-    """A column's part in the names of files: its indicator, numbered where the table has it several times."""
-    alike = [h.key for h in sheet.headings if h.column.indicator == heading.column.indicator]
-    name = "".join(c if c.isalnum() or c == "_" else "_" for c in heading.column.indicator)
-    return name if len(alike) == 1 else f"{name}_{alike.index(heading.key) + 1}"
+def more_section(titles: dict[str, str]) -> str:
+    """Figures that no other section shows, by the name of their file."""
+    if not titles:
+        return ""
+    shown = "".join(f"<h3>{escape(title)}</h3>{_slot(name, name)}" for name, title in titles.items())
+    return f'<section id="more"><h2>More figures</h2>{shown}</section>'
 
 
 def _cell(sheet: Sheet, heading: Heading, at: int) -> str:

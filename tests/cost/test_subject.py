@@ -106,8 +106,8 @@ def test_calls_before_a_visit_are_not_samples(monkeypatch):
     assert subject.seconds(1) == pytest.approx([0.5, 0.5])
 
 
-def test_a_lucky_first_look_does_not_decide_the_best_batch_size(monkeypatch):
-    # batch 2 looks best at first (24 images per second against 22), and is the worse of the two ever after
-    looks = {1: [0.1], 2: [2 / 24] * 4 + [2 / 20], 4: [4 / 22], 8: [8.0], 16: [16.0]}
+def test_a_disturbed_first_look_does_not_decide_the_best_batch_size(monkeypatch):
+    # batch 4 is disturbed when it is first looked at (22 images per second against 24), and is the better of the two
+    looks = {1: [0.1], 2: [2 / 24], 4: [4 / 22] * 4 + [4 / 26], 8: [8.0], 16: [16.0]}
     subject = subject_of(monkeypatch, lambda batch: list(looks[batch]))
     assert subject.find_best_batch_size()[0] == 4

@@ -53,6 +53,11 @@ class Figure(ABC):
     title: ClassVar[str]
     needs: ClassVar[str]
 
+    @classmethod
+    def variants(cls, table: Table) -> dict[str, Figure]:
+        """What the report draws of this figure, by what tells the files apart; the one without options, by default."""
+        return {"": cls()}
+
     @abstractmethod
     def can_draw(self, table: Table) -> bool: ...
 

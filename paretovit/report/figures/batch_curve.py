@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 
 from paretovit.report.figures import INK, Data, Figure, dressed, family_encodings, span, spread
-from paretovit.report.headings import Heading, Sheet, sheet_of
+from paretovit.report.headings import Heading, Sheet, sheet_of, slug
 from paretovit.store import Column, Table
 
 WIDTH, HEIGHT = 760, 430
@@ -26,6 +26,11 @@ class BatchCurve(Figure):
 
     def __init__(self, column: Column | None = None) -> None:
         self.column = column
+
+    @classmethod
+    def variants(cls, table: Table) -> dict[str, Figure]:
+        sheet = sheet_of(table)
+        return {slug(sheet, h): cls(h.column) for h in cls().drawable(sheet)}
 
     def can_draw(self, table: Table) -> bool:
         return bool(self.drawable(sheet_of(table)))

@@ -6,7 +6,7 @@ import math
 
 import altair as alt
 
-from paretovit.analysis.correlate import correlate
+from paretovit.analysis.correlate import METHODS, correlate
 from paretovit.report.figures import INK, Data, Figure, capital, dressed
 from paretovit.report.headings import sheet_of
 from paretovit.store import Table
@@ -27,6 +27,10 @@ class Correlation(Figure):
 
     def __init__(self, method: str = "kendall") -> None:
         self.method = method
+
+    @classmethod
+    def variants(cls, table: Table) -> dict[str, Figure]:
+        return {method: cls(method) for method in METHODS}
 
     def can_draw(self, table: Table) -> bool:
         sheet = sheet_of(table)

@@ -21,7 +21,7 @@ from paretovit.report.figures import (
     span,
     spread,
 )
-from paretovit.report.headings import Heading, Sheet, sheet_of
+from paretovit.report.headings import Heading, Sheet, sheet_of, slug
 from paretovit.store import Column, Table
 
 WIDTH, HEIGHT = 760, 430
@@ -40,6 +40,12 @@ class Pareto(Figure):
 
     def __init__(self, x: Column | None = None, y: Column | None = None) -> None:
         self.x, self.y = x, y
+
+    @classmethod
+    def variants(cls, table: Table) -> dict[str, Figure]:
+        sheet = sheet_of(table)
+        pairs = [(x, y) for y in sheet.qualities for x in sheet.costs]
+        return {f"{slug(sheet, y)}-{slug(sheet, x)}": cls(x.column, y.column) for x, y in pairs}
 
     def can_draw(self, table: Table) -> bool:
         sheet = sheet_of(table)
