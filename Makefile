@@ -19,10 +19,10 @@ check: setup
 	$(RUN) -m ruff format --check . && $(RUN) -m ruff check . && $(RUN) -m mypy
 
 test: setup
-	$(RUN) -m pytest -m 'not slow and not gpu'
+	$(RUN) -m pytest -n auto --maxprocesses 8 -m 'not slow and not gpu'
 
 test-all: setup
-	$(RUN) -m pytest -m 'not gpu'
+	$(RUN) -m pytest -n auto --maxprocesses 8 -m 'not gpu'
 
 bench: setup
 	for benchmark in benchmarks/bm_*.py; do $(RUN) $$benchmark || exit 1; done

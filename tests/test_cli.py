@@ -34,7 +34,7 @@ BAD = [
     (["count", "vit_tinny_patch16_224"], "did you mean vit_tiny_patch16_224"),
     (["count", "nothing_like_it*"], "no catalog model matches"),
     (["count", "vit_tiny_patch16_224", "--img-size", "230"], "not divisible by the patch size 16; use 224 or 240 px"),
-    (["count", "vit_tiny_patch16_224", "--img-size", "0"], "image_px must be at least 1"),
+    (["count", "vit_tiny_patch16_224", "--img-size", "0"], "patch and image size must be at least 1"),
     (["count", "vit_tiny_patch16_224", "--num-classes", "-1"], "num_classes must be 0"),
     (["count", "vit_tiny_patch16_224", "--in-chans", "0"], "in_chans must be at least 1"),
     (["count", "vit_tiny_patch0_224"], "at least 1"),

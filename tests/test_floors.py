@@ -101,7 +101,7 @@ def test_a_module_imports_only_from_floors_below_and_its_own_package(module: str
         ("cost.counting", "from ..report import page", "(floor 2) imports paretovit.report.page (floor 3)"),
         ("cost", "from .. import cli", "imports paretovit.cli (floor 4)"),
         ("report.page", "from paretovit import build", "import from the module that holds it"),
-        ("train.loop", "importlib.import_module('paretovit.papers.wttf')", "imports paretovit.papers.wttf"),
+        ("training.loop", "importlib.import_module('paretovit.papers.wttf')", "imports paretovit.papers.wttf"),
     ],
 )
 def test_an_import_sideways_or_up_is_named(module: str, text: str, said: str) -> None:
