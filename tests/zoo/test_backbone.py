@@ -240,7 +240,7 @@ def test_starts_as_the_released_vit_does() -> None:
     model = Backbone(replace(PLAIN, stages=(Stage(depth=1, dim=256, heads=4),)))
     block = model.stages[0][0]
     for weight in (block.mixer.qkv.weight, block.mlp.fc1.weight, model.head.weight):
-        # Glorot and Bengio 2010, eq. 16: uniform within sqrt(6 / (fan in + fan out)), of variance 2 / (fan in + fan out)
+        # Glorot and Bengio 2010, eq. 16: uniform within sqrt(6 / (in + out)), which has the variance 2 / (in + out)
         assert weight.std().item() == pytest.approx((2 / sum(weight.shape)) ** 0.5, rel=0.05)
         assert weight.abs().max().item() <= (6 / sum(weight.shape)) ** 0.5
     assert model.position.table.std().item() == pytest.approx(0.02, rel=0.1)

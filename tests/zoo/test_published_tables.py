@@ -45,7 +45,8 @@ def counted(model: str | ModelSpec) -> tuple[float, float]:
 @pytest.mark.parametrize(("model", "params_m", "gmacs"), TABLE_1)
 def test_patch_size_changes_cost_as_table_1_prints(model, params_m, gmacs):
     params, macs = counted(model)
-    assert math.floor(10 * params) / 10 == params_m, "table 1 cuts after the first decimal"
+    # the table cuts 86.58 and 86.57 to 86.5, and rounds 95.28 to 95.3
+    assert params_m in (round(params, 1), math.floor(10 * params) / 10)
     assert macs == pytest.approx(gmacs, rel=0.01)
 
 
