@@ -88,7 +88,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--rounds", type=int, default=Care.rounds)
     care = Care(rounds=options.parse_args().rounds)
-    environment("python benchmarks/bm_measure.py")
+    environment(" ".join(["python", "benchmarks/bm_measure.py", *sys.argv[1:]]))
     runs = [("quiet 1", run("quiet 1", care)), ("quiet 2", run("quiet 2", care))]
     neighbour = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
     neighbour.start()
