@@ -1,24 +1,29 @@
 """Can two runs of `measure` on one machine be believed? And what with a busy neighbour?
 
-    python benchmarks/bm_measure.py > results/bm_measure.jsonl
+    python benchmarks/bm_measure.py --rounds 9 quiet quiet > results/bm_measure_quiet.jsonl
+    python benchmarks/bm_measure.py --rounds 6 --models 4 quiet busy > results/bm_measure_busy.jsonl
 
-Runs the demo's panel three times: twice on the machine as it is, once with a second process that keeps one core
-busy. A run *claims* a pair of models where neither row is flagged and their intervals are disjoint. Printed for
-each pair of runs: how many of all pairs each claims; of those that either claims, how many the other contradicts (it
-claims the opposite), and how many it merely orders otherwise by its medians, which it says are a tie.
+Measures the demo's panel, or its first models, once per word: `quiet` on the machine as it is, `busy` with a second
+process that keeps one core busy. A run *claims* a pair of models where their intervals are disjoint; a flagged row
+claims nothing. Printed for each pair of runs: how many of all pairs each claims; of those that either claims, how many
+the other contradicts (it claims the opposite), and how many it merely orders otherwise by its medians, while it says
+that they are a tie. `--judge FILE` prints that for the runs in a file.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
+import math
 import multiprocessing
 import sys
 from pathlib import Path
+from typing import Any
 
 from paired import emit, environment
 
-from paretovit import Measurement, measure, resolve
+from paretovit import measure, resolve
 from paretovit.analysis.intervals import interval, tells_apart
 from paretovit.cost.measure import Care
 from paretovit.report.progress import MeasureProgress
@@ -34,68 +39,87 @@ def spin() -> None:
         pass
 
 
-def run(name: str, care: Care) -> list[Measurement]:
-    specs = [resolve(model, in_chans=1, num_classes=10) for model in PANEL]
+def run(name: str, models: tuple[str, ...], care: Care) -> list[dict[str, Any]]:
+    specs = [resolve(model, in_chans=1, num_classes=10) for model in models]
     with MeasureProgress() as progress:
         rows = measure(specs, indicators=INDICATORS, care=care, progress=progress)
+    lines = []
     for row in rows:
-        low, high = interval(row) or (None, None)
-        flagged = row.origin.timing.get("contended")
-        emit(
+        low, high = interval(row)
+        timing = row.origin.timing
+        lines.append(
             {
                 "run": name,
                 "model": row.model,
                 "indicator": row.indicator,
                 "value": row.value,
-                "interval": [low, high] if not flagged else None,
-                "flagged": flagged,
-                "best_batch_size": row.origin.timing.get("best_batch_size"),
-                "busy": row.origin.timing.get("busy"),
-                "repeated_visits": row.origin.timing.get("repeated_visits"),
+                "interval": [low, high] if math.isfinite(low) else None,
+                "flagged": timing.get("contended"),
+                "best_batch_size": timing.get("best_batch_size"),
+                "busy": timing.get("busy"),
+                "repeated_visits": timing.get("repeated_visits"),
                 "why": row.why,
             }
         )
-    return rows
+        emit(lines[-1])
+    return lines
 
 
-def judge(first: tuple[str, list[Measurement]], second: tuple[str, list[Measurement]]) -> None:
-    runs = [{(row.model, row.indicator): row for row in rows} for _, rows in (first, second)]
-    for indicator in INDICATORS:
-        pairs = list(itertools.combinations(PANEL, 2))
-        claimed, contradicted, otherwise = [0, 0], 0, 0
-        either = 0
-        for a, b in pairs:
-            signs, claims = [], []
-            for rows in runs:
-                x, y = rows[a, indicator], rows[b, indicator]
-                signs.append((x.value or 0) < (y.value or 0))
-                ix, iy = interval(x), interval(y)
-                claims.append(ix is not None and iy is not None and tells_apart(ix, iy))
-            for at in (0, 1):
-                claimed[at] += claims[at]
-            either += any(claims)
-            contradicted += all(claims) and signs[0] != signs[1]
-            otherwise += any(claims) and signs[0] != signs[1]
-        emit({
-            "runs": [first[0], second[0]], "indicator": indicator, "pairs": len(pairs), "claimed": claimed,
-            "claimed_by_either": either, "contradicted": contradicted, "medians_otherwise": otherwise,
-            "flagged_rows": [sum(bool(r.origin.timing.get("contended")) for r in rows if r.indicator == indicator)
-                             for _, rows in (first, second)],
-        })  # fmt: skip
+def judge(runs: list[list[dict[str, Any]]]) -> None:
+    """Prints what two runs claim and contradict, for every pair of runs."""
+    for first, second in itertools.combinations(runs, 2):
+        for indicator in INDICATORS:
+            sides = [
+                {line["model"]: line for line in lines if line["indicator"] == indicator} for lines in (first, second)
+            ]
+            pairs = list(itertools.combinations(sorted(sides[0]), 2))
+            claims = [[_order(side[a], side[b]) for a, b in pairs] for side in sides]
+            medians = [[side[a]["value"] < side[b]["value"] for a, b in pairs] for side in sides]
+            either = [(x, y, m != n) for x, y, m, n in zip(*claims, *medians, strict=True) if x or y]
+            emit(
+                {
+                    "runs": [first[0]["run"], second[0]["run"]],
+                    "indicator": indicator,
+                    "pairs": len(pairs),
+                    "claimed": [sum(map(bool, claim)) for claim in claims],
+                    "claimed_by_either": len(either),
+                    "contradicted": sum(x * y < 0 for x, y, _ in either),
+                    "medians_otherwise": sum(other for _, _, other in either),
+                    "flagged_rows": [sum(bool(line["flagged"]) for line in side.values()) for side in sides],
+                    "repeated_visits": [sum(line["repeated_visits"] or 0 for line in side.values()) for side in sides],
+                }
+            )
+
+
+def _order(a: dict[str, Any], b: dict[str, Any]) -> int:
+    """-1 or 1 where the intervals say which is less; 0 for a tie and where a row claims nothing."""
+    if a["interval"] is None or b["interval"] is None or not tells_apart(a["interval"], b["interval"]):
+        return 0
+    return -1 if a["interval"][1] < b["interval"][0] else 1
 
 
 def main() -> None:
     options = argparse.ArgumentParser()
+    options.add_argument("runs", nargs="*", choices=["quiet", "busy"], help="in this order")
     options.add_argument("--rounds", type=int, default=Care.rounds)
-    care = Care(rounds=options.parse_args().rounds)
+    options.add_argument("--models", type=int, default=len(PANEL), help="how many of the panel")
+    options.add_argument("--judge", type=Path)
+    asked = options.parse_args()
+    if asked.judge:
+        lines = [json.loads(text) for text in asked.judge.read_text().splitlines()]
+        by_run = itertools.groupby((line for line in lines if "run" in line), key=lambda line: line["run"])
+        judge([list(group) for _, group in by_run])
+        return
     environment(" ".join(["python", "benchmarks/bm_measure.py", *sys.argv[1:]]))
-    runs = [("quiet 1", run("quiet 1", care)), ("quiet 2", run("quiet 2", care))]
-    neighbour = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
-    neighbour.start()
-    runs.append(("busy", run("busy", care)))
-    neighbour.terminate()
-    for first, second in itertools.combinations(runs, 2):
-        judge(first, second)
+    made = []
+    for number, name in enumerate(asked.runs or ["quiet", "quiet", "busy"], 1):
+        neighbour = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
+        if name == "busy":
+            neighbour.start()
+        made.append(run(f"{name} {number}", PANEL[: asked.models], Care(rounds=asked.rounds)))
+        if name == "busy":
+            neighbour.terminate()
+    judge(made)
 
 
 if __name__ == "__main__":

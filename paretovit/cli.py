@@ -201,12 +201,14 @@ def evaluate(
     if not pretrained and not Path(name, "spec.json").is_file():
         raise UserError(f"{name} has no trained weights; give a checkpoint folder, or --pretrained")
     from paretovit.training.evaluate import evaluate as run
+    from paretovit.training.loop import how_trained
     from paretovit.zoo.build import build
 
     module = build(
         name, img_size=spec.image_px, in_chans=spec.in_chans, num_classes=spec.num_classes, pretrained=pretrained
     )
-    _show(run(spec, module.to(device).eval(), images.val, device=device), as_json)
+    recipe, seed = how_trained(Path(name))
+    _show(run(spec, module.to(device).eval(), images.val, recipe=recipe, seed=seed, device=device), as_json)
 
 
 @app.command()
