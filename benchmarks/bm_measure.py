@@ -100,7 +100,7 @@ def _order(a: dict[str, Any], b: dict[str, Any]) -> int:
 
 def main() -> None:
     options = argparse.ArgumentParser()
-    options.add_argument("runs", nargs="*", choices=["quiet", "busy"], help="in this order")
+    options.add_argument("runs", nargs="*", metavar="quiet|busy", help="in this order; quiet quiet busy by default")
     options.add_argument("--rounds", type=int, default=Care.rounds)
     options.add_argument("--models", type=int, default=len(PANEL), help="how many of the panel")
     options.add_argument("--judge", type=Path)
