@@ -186,6 +186,7 @@ class Store:
             try:
                 with open(handle, "w", encoding="utf-8") as file:
                     file.writelines(f"{line}\n" for line in lines)
+                os.chmod(temporary, 0o644)  # a temporary file is made for its owner alone
                 os.replace(temporary, path)
             except BaseException:
                 os.unlink(temporary)

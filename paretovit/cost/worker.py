@@ -42,7 +42,12 @@ class Nursery:
         self._dir = tempfile.TemporaryDirectory(prefix="paretovit-")
         self._key = secrets.token_bytes(32)
         self._listener = Listener(str(Path(self._dir.name, "socket")), "AF_UNIX", backlog=64, authkey=self._key)
-        environment = {**os.environ, "PARETOVIT_NURSERY_KEY": self._key.hex(), "KINETO_LOG_LEVEL": "99"}
+        environment = {
+            **os.environ,
+            "PARETOVIT_NURSERY_KEY": self._key.hex(),
+            "KINETO_LOG_LEVEL": "99",
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from paretovit.cost.worker import nursery; nursery()", str(self._listener.address)],
             env=environment,
