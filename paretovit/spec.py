@@ -47,7 +47,12 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model. `whole` names a model that refuses the backbone (timm's, the user's own); then `stages` is empty."""
+    """A model. `whole` names a model that refuses the backbone (timm's, the user's own); then `stages` is empty.
+
+    norm, final_norm   in every block before mixer and MLP, and once before or after the read-out
+    mlp_residual       what the MLP's result is added to: "tokens", or "normed" tokens as in the Compact Transformer
+    init               how new weights are drawn, a name in `zoo/initialise.py`
+    """
 
     name: str
     stages: tuple[Stage, ...] = ()
@@ -55,6 +60,10 @@ class ModelSpec:
     position: Part = Part("learned")
     readout: Part = Part("class_token")
     layer_scale: float | None = None
+    norm: Part = Part("layer_norm")
+    final_norm: Part = Part("layer_norm")
+    mlp_residual: str = "tokens"
+    init: str = "glorot"
     image_px: int = 224
     patch_px: int = 16
     in_chans: int = 3
@@ -71,6 +80,8 @@ class ModelSpec:
         if self.whole is None:
             if not self.stages:
                 raise UserError(f"{self.name}: a spec needs at least one stage, or a `whole`")
+            if self.mlp_residual not in ("tokens", "normed"):
+                raise UserError(f"{self.name}: mlp_residual must be 'tokens' or 'normed', got {self.mlp_residual!r}")
             if self.patch_px < 1:
                 raise UserError(f"{self.name}: patch_px must be at least 1, got {self.patch_px}")
             for stage in self.stages:
@@ -87,11 +98,15 @@ class ModelSpec:
 
 
 def to_json(value: Any) -> Any:
-    """A spec as plain JSON values; `from_json` reads it back to an equal spec."""
+    """A spec as plain JSON values; `from_json` reads it back to an equal spec.
+
+    What has its default value is left out, so a field that is added later changes no key of a model without it.
+    """
     if isinstance(value, Part):
         return {"part": value.name, **({"options": {k: to_json(v) for k, v in value.options}} if value.options else {})}
     if isinstance(value, Stage | ModelSpec):
-        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+        given = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
+        return {name: to_json(v) for name, v in given.items()}
     if isinstance(value, tuple | list):
         return [to_json(v) for v in value]
     if isinstance(value, dict):
@@ -105,11 +120,11 @@ def from_json(content: dict[str, Any]) -> ModelSpec:
     """The spec written by `to_json`. Raises `UserError` for anything else."""
     try:
         values = dict(content)
-        values["stages"] = tuple(_stage(stage) for stage in values["stages"])
-        for field in ("stem", "position", "readout"):
-            values[field] = _part(values[field])
-        values["transforms"] = tuple(_part(v) for v in values["transforms"])
-        values["whole"] = _part(values["whole"]) if values["whole"] is not None else None
+        values["stages"] = tuple(_stage(stage) for stage in values.get("stages", ()))
+        values["transforms"] = tuple(_part(v) for v in values.get("transforms", ()))
+        for field in ("stem", "position", "readout", "norm", "final_norm", "whole"):
+            if values.get(field) is not None:
+                values[field] = _part(values[field])
         return ModelSpec(**values)
     except UserError:
         raise

@@ -65,6 +65,10 @@ OTHER: dict[str, Any] = {
     "position": Part("absent"),
     "readout": Part("mean"),
     "layer_scale": 0.1,
+    "norm": Part("channel_norm"),
+    "final_norm": Part("absent"),
+    "mlp_residual": "normed",
+    "init": "torch",
     "image_px": 225,
     "patch_px": 15,
     "in_chans": 1,
@@ -83,6 +87,11 @@ def test_every_other_field_changes_the_key(field: str) -> None:
 def test_every_field_of_a_stage_changes_the_key(field: str) -> None:
     value = 3 if field in ("depth", "dim", "heads") else Part("something")
     assert replace(SPEC, stages=(replace(SPEC.stages[0], **{field: value}),)).key != SPEC.key
+
+
+def test_a_field_with_its_default_value_is_not_written_so_that_later_fields_change_no_key() -> None:
+    assert set(to_json(SPEC)) == {"name", "stages"}
+    assert from_json(to_json(SPEC) | {"stem": {"part": "patch"}, "image_px": 224}).key == SPEC.key
 
 
 def test_the_order_in_which_options_are_given_does_not_matter() -> None:
@@ -113,6 +122,7 @@ def test_a_part_is_printed_with_its_options() -> None:
     [
         ({"image_px": 0}, "image_px must be at least 1, got 0"),
         ({"in_chans": -1}, "in_chans must be at least 1"),
+        ({"mlp_residual": "queries"}, "mlp_residual must be 'tokens' or 'normed', got 'queries'"),
         ({"patch_px": 0}, "patch_px must be at least 1"),
         ({"num_classes": -1}, "0 .features only. or more"),
         ({"stages": ()}, "at least one stage"),
@@ -144,7 +154,7 @@ def test_a_whole_model_needs_no_stages() -> None:
         {**to_json(SPEC), "image_px": "large"},
         {**to_json(SPEC), "image_px": -1},
         {**to_json(SPEC), "flavour": "vanilla"},
-        {k: v for k, v in to_json(SPEC).items() if k != "readout"},
+        {k: v for k, v in to_json(SPEC).items() if k != "name"},
     ],
     ids=str,
 )

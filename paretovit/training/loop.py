@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ from paretovit.errors import Unmeasurable, UserError, unknown
 from paretovit.measurement import Measurement, Origin
 from paretovit.spec import ModelSpec
 from paretovit.training.batches import batches, seed_of, steps_per_epoch
-from paretovit.training.data import Data
+from paretovit.training.data import Data, Images
 from paretovit.training.evaluate import Score, check_fit, score
 from paretovit.training.progress import Tick, Watch, silent
 from paretovit.training.recipe import DEMO, Recipe, lr_at
 from paretovit.training.rows import Epoch, training_rows
+from paretovit.training.splits import split
 from paretovit.zoo.build import build
 from paretovit.zoo.checkpoint import SPEC, WEIGHTS, load_about, load_tensors, save_model, save_tensors
 
@@ -70,6 +71,8 @@ def train(
     check_fit(spec, data.train)
     check_fit(spec, data.val)
     made, epochs = origin("trained"), list[Epoch]()
+    images, held = split(data.train, recipe)
+    watched = data.val if held is None else held
 
     torch.manual_seed(seed_of(recipe, "initial weights"))
     module = build(spec, drop_path=recipe.drop_path).to(device)
@@ -85,7 +88,9 @@ def train(
 
     try:
         for number in range(len(epochs) + 1, recipe.epochs + 1):
-            epoch = _epoch(module, optimizer, data, recipe, number, epochs, progress)
+            epoch = _epoch(module, optimizer, images, watched, recipe, number, epochs, progress)
+            if held is not None and number == recipe.epochs:
+                epoch = replace(epoch, final=score(module, data.val, device=device))
             _save(out / STATE, spec, data, recipe, module, optimizer, [*epochs, epoch], made)
             epochs.append(epoch)
             save_model(out, spec, module)
@@ -102,20 +107,24 @@ def train(
 def _epoch(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
-    data: Data,
+    images: Images,
+    watched: Images,
     recipe: Recipe,
     number: int,
     before: list[Epoch],
     progress: Watch,
 ) -> Epoch:
-    """Train on every image once, then validate. Raises `Unmeasurable` for a loss or gradient that is not finite."""
+    """Train on every image once, then look at those `watched`.
+
+    Raises `Unmeasurable` for a loss or gradient that is not finite.
+    """
     torch.manual_seed(seed_of(recipe, f"noise in epoch {number}"))
     device = next(module.parameters()).device
-    steps, seen, loss_sum = steps_per_epoch(data.train, recipe), 0, 0.0
-    top1 = before[-1].score.hits1 / before[-1].score.images if before and data.val.real else None
+    steps, seen, loss_sum = steps_per_epoch(images, recipe), 0, 0.0
+    top1 = before[-1].score.hits1 / before[-1].score.images if before and watched.real else None
     module.train()
     begin = time.perf_counter()
-    for step, (pixels, labels) in enumerate(batches(data.train, recipe, number, device), start=(number - 1) * steps):
+    for step, (pixels, labels) in enumerate(batches(images, recipe, number, device), start=(number - 1) * steps):
         for group in optimizer.param_groups:
             group["lr"] = lr_at(recipe, step, steps) * group.get("lr_scale", 1.0)
         loss = F.cross_entropy(module(pixels), labels, label_smoothing=recipe.label_smoothing)
@@ -140,7 +149,7 @@ def _epoch(
             )
         )
     seconds = time.perf_counter() - begin
-    result = score(module, data.val, device=device)
+    result = score(module, watched, device=device)
     return Epoch(number=number, loss=loss_sum / steps, seconds=seconds, images=seen, score=result)
 
 
@@ -151,7 +160,8 @@ def _auxiliary(module: nn.Module, recipe: Recipe) -> Tensor | float:
 
 
 def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """timm's optimizer of that name, without weight decay for vectors and for what the model itself exempts.
+    """timm's optimizer of that name, without weight decay for vectors and for what the model itself exempts, unless
+    the recipe decays all.
 
     Raises `UserError` for a name that timm does not know, or whose library is not installed.
     """
@@ -162,7 +172,8 @@ def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if "fused" in inspect.signature(info.opt_class).parameters:
         options["fused"] = True  # tiny models spend a tenth of a step in a loop over their tensors
     try:
-        return create_optimizer_v2(module, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay, **options)
+        decayed = module.parameters() if recipe.decay_all else module  # of a module timm exempts some
+        return create_optimizer_v2(decayed, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay, **options)
     except (ImportError, AssertionError, RuntimeError) as error:
         raise UserError(f"optimizer {recipe.opt} needs a library that is not here: {error}; take adamw") from error
 
@@ -220,8 +231,13 @@ def _restore(
         elif place == "group":
             content["param_groups"][int(index)][name] = value
     optimizer.load_state_dict(content)
-    epochs = [Epoch(**epoch | {"score": Score(**epoch["score"])}) for epoch in about["epochs"]]
+    epochs = [_epoch_of(epoch) for epoch in about["epochs"]]
     return Origin.from_json(about["origin"]), epochs
+
+
+def _epoch_of(content: dict[str, Any]) -> Epoch:
+    scores = {name: Score(**content[name]) for name in ("score", "final") if content[name] is not None}
+    return Epoch(**content | scores)
 
 
 def _identity(spec: ModelSpec, data: Data, recipe: Recipe) -> dict[str, Any]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from paretovit.training.evaluate import Score
     from paretovit.training.recipe import Recipe
 
+HELD_OUT = "held out of train"  # the split of training images that a recipe keeps from training
+
 # Title, unit, and whether less is better. Accuracies are those after the last epoch; the loss is the mean
 # cross-entropy over the last epoch, label smoothing included; times are those of the training steps, validation
 # and saving left out; an image seen again counts again.
@@ -30,13 +32,17 @@ QUALITIES: dict[str, tuple[str, str, bool]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """A finished epoch, counted from 1: mean loss (nat), seconds and images of its steps, and the score after it."""
+    """A finished epoch, counted from 1: mean loss (nat), seconds and images of its steps, and the score after it.
+
+    The score is on the images held out where some are; `final`, after the last epoch, is then on the split reported.
+    """
 
     number: int
     loss: float
     seconds: float
     images: int
     score: Score
+    final: Score | None = None
 
 
 def accuracy_rows(
@@ -70,15 +76,21 @@ def training_rows(
     threads: int | None,
     made: Origin,
 ) -> list[Measurement]:
-    """The rows of a finished run: accuracy on `images` after the last epoch, and what the training took.
+    """The rows of a finished run: accuracy on `images`, and what the training took.
 
-    `made` is the origin of the run. The top-1 row keeps the curve: pairs of epoch and accuracy.
+    `made` is the origin of the run. The accuracy is that after the last epoch, or after the best if the recipe picks
+    it. The first top-1 row keeps the curve, pairs of epoch and accuracy; where images were held out it is theirs,
+    and the accuracy on `images` follows.
     """
     label, last = recipe.label, epochs[-1]
-    rows = accuracy_rows(spec, images, last.score, label, recipe.seed, made)
+    picked = max(epochs, key=lambda epoch: epoch.score.hits1) if recipe.pick == "best" else last
+    watched = replace(images, split=HELD_OUT) if last.final is not None else images
+    rows = accuracy_rows(spec, watched, picked.score, label, recipe.seed, made)
     if rows:
         curve = [[epoch.number, epoch.score.hits1 / epoch.score.images] for epoch in epochs]
         rows[0] = replace(rows[0], origin=_with(rows[0].origin, {"curve": curve}))
+    if last.final is not None:
+        rows += accuracy_rows(spec, images, last.final, label, recipe.seed, made)
     learned = Conditions(spec=spec.key, data=images.name, split="train", recipe=label, seed=recipe.seed)
     if images.real:
         rows.append(_row(spec, "train_loss", (last.loss,), learned, made))

@@ -16,37 +16,39 @@ from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from paretovit.errors import UserError
+from paretovit.errors import UserError, unknown
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.zoo.between import Between
-from paretovit.zoo.folders import BETWEEN, MIXERS, MLPS, POSITIONS, READOUTS, SEQUENCES, STEMS, make
+from paretovit.zoo.folders import BETWEEN, MIXERS, MLPS, NORMS, POSITIONS, READOUTS, SEQUENCES, STEMS, make
+from paretovit.zoo.initialise import INITS
 from paretovit.zoo.mixers import Mixer
 from paretovit.zoo.mlps import TokenMlp
+from paretovit.zoo.positions import Position
 from paretovit.zoo.sequences import Sequence
 from paretovit.zoo.stems import Stem
 from paretovit.zoo.tokens import Layout, Tokens
-
-NORM_EPS = 1e-6  # timm's ViT, DeiT and DeiT III
 
 
 class Block(nn.Module):
     """Pre-norm residual block: tokens mix, then each is worked on by itself; a sequence method may step in.
 
     Paper    Dosovitskiy et al. 2020, eqs. 2 and 3; LayerScale as in Touvron et al. 2021, "Going deeper with
-             Image Transformers", eq. 4.
+             Image Transformers", eq. 4. With `mlp_residual="normed"` the second norm's result goes on in place of
+             the tokens, as in the released code of Hassani et al. 2021, "Compact Transformers".
     """
 
     def __init__(
-        self, mixer: Mixer, mlp: TokenMlp, sequence: Sequence | None, *, layer_scale: float | None, drop_path: float
+        self, mixer: Mixer, mlp: TokenMlp, sequence: Sequence | None, spec: ModelSpec, *, drop_path: float
     ) -> None:
         super().__init__()
-        dim = mixer.dim
-        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        dim, layer_scale = mixer.dim, spec.layer_scale
+        self.norm1 = make(NORMS, spec.norm, dim)
         self.mixer = mixer
         self.scale1 = nn.Identity() if layer_scale is None else LayerScale(dim, init_values=layer_scale)
-        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm2 = make(NORMS, spec.norm, dim)
         self.mlp = mlp
         self.scale2 = nn.Identity() if layer_scale is None else LayerScale(dim, init_values=layer_scale)
+        self.normed_residual = spec.mlp_residual == "normed"
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.sequence = sequence
 
@@ -63,8 +65,9 @@ class Block(nn.Module):
         tokens = tokens.with_x(tokens.x + self.drop_path(self.scale1(mixed)))
         if sequence is not None and sequence.where == "between":
             tokens = sequence(tokens, answer)
-        worked = self.mlp(tokens.with_x(self.norm2(tokens.x)))
-        tokens = tokens.with_x(tokens.x + self.drop_path(self.scale2(worked)))
+        normed = tokens.with_x(self.norm2(tokens.x))
+        stream = normed.x if self.normed_residual else tokens.x
+        tokens = tokens.with_x(stream + self.drop_path(self.scale2(self.mlp(normed))))
         if sequence is not None and sequence.where == "after":
             tokens = sequence(tokens, None)
         return tokens
@@ -106,11 +109,14 @@ class Backbone(nn.Module):
         for stage in spec.stages:
             between = make(BETWEEN, stage.between, dim, stage.dim, layout)
             layout, dim = between.after(), stage.dim
-            blocks, layout = _blocks(stage, layout, spec.layer_scale, [next(rates) for _ in range(stage.depth)])
+            if layout.grid is not None:
+                self.register_buffer(f"places{len(self.stages)}", self.position.places(layout), persistent=False)
+            blocks, layout = _blocks(stage, layout, spec, self.position, [next(rates) for _ in range(stage.depth)])
             self.between.append(between)
             self.stages.append(blocks)
 
-        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm = make(NORMS, spec.final_norm, dim)
+        self.layout = layout  # of the tokens that the read-out sees
         self.num_features = self.head_hidden_size = self.embed_dim = dim
         self.num_classes = spec.num_classes
         self.head = nn.Linear(dim, spec.num_classes) if spec.num_classes else nn.Identity()
@@ -126,23 +132,13 @@ class Backbone(nn.Module):
             "interpolation": "bicubic",
             "mean": (0.485, 0.456, 0.406)[: spec.in_chans] if spec.in_chans <= 3 else (0.5,) * spec.in_chans,
             "std": (0.229, 0.224, 0.225)[: spec.in_chans] if spec.in_chans <= 3 else (0.5,) * spec.in_chans,
-            "first_conv": "stem.proj",
+            "first_conv": f"stem.{self.stem.first_conv}",
             "classifier": "head",
         }
-        if not self.norm.weight.is_meta:
-            self._initialise()
-
-    def _initialise(self) -> None:
-        """As the released code of Dosovitskiy et al. 2020: linear maps uniform after Glorot and Bengio 2010, no bias,
-        class tokens near zero. Unlike a fixed deviation of 0.02 it follows the width, and narrow models learn from
-        the first epoch. Parts with parameters of their own have filled them already."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        if self.class_token is not None:
-            nn.init.normal_(self.class_token, std=1e-6)
+        if spec.init not in INITS:
+            raise unknown("init", spec.init, INITS)
+        if not next(self.parameters()).is_meta:
+            INITS[spec.init](self, self.class_token)
 
     def _tokens(self, image: Tensor) -> Tokens:
         px = self.spec.image_px
@@ -155,8 +151,10 @@ class Backbone(nn.Module):
         if self.class_token is not None:
             x_BND = torch.cat((self.class_token.expand(len(x_BND), -1, -1), x_BND), dim=1)
         tokens = Tokens(self.position(x_BND), grid=self.stem.grid, prefix=self.prefix)
-        for between, blocks in zip(self.between, self.stages, strict=True):
+        for i, (between, blocks) in enumerate(zip(self.between, self.stages, strict=True)):
             tokens = between(tokens)
+            if tokens.grid is not None and (place_NA := getattr(self, f"places{i}")) is not None:
+                tokens.place = place_NA.expand(len(tokens.x), -1, -1)
             for block in blocks.children():
                 if self.grad_checkpointing and self.training:
                     tokens = checkpoint(block, tokens, use_reentrant=False)
@@ -199,7 +197,7 @@ class Backbone(nn.Module):
             raise UserError("the read-out is part of the spec; change `readout` there and build again")
         self.num_classes = num_classes
         self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-        self.head.to(self.norm.weight.device)
+        self.head.to(next(self.parameters()).device)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         self.grad_checkpointing = enable
@@ -220,11 +218,12 @@ class Backbone(nn.Module):
     def macs(self) -> int:
         """Multiply-accumulates of one image, summed over the parts' closed forms."""
         parts = [module for module in self.modules() if isinstance(module, Stem | Between | Block)]
-        return sum(part.macs() for part in parts) + self.num_features * self.num_classes
+        read = self.readout.macs(self.layout) + self.num_features * self.num_classes
+        return sum(part.macs() for part in parts) + read
 
 
 def _blocks(
-    stage: Stage, layout: Layout, layer_scale: float | None, drop_path: list[float]
+    stage: Stage, layout: Layout, spec: ModelSpec, position: Position, drop_path: list[float]
 ) -> tuple[nn.Sequential, Layout]:
     """The blocks of a stage, and the layout of the tokens that leave it."""
     options = dict(stage.sequence.options)
@@ -240,8 +239,9 @@ def _blocks(
             sequence = make(SEQUENCES, part, stage.dim, layout)
             after = sequence.after()
         mixer = _mixer(stage, after if sequence is not None and sequence.where == "before" else layout, sequence, i)
+        _place(mixer, position)
         mlp = _mlp(stage, layout if sequence is not None and sequence.where == "after" else after)
-        blocks.append(Block(mixer, mlp, sequence, layer_scale=layer_scale, drop_path=drop_path[i]))
+        blocks.append(Block(mixer, mlp, sequence, spec, drop_path=drop_path[i]))
         layout = after
     return nn.Sequential(*blocks), layout
 
@@ -256,6 +256,19 @@ def _mixer(stage: Stage, layout: Layout, sequence: Sequence | None, block: int) 
             f"mixers that can: {able}"
         )
     return mixer
+
+
+def _place(mixer: Mixer, position: Position) -> None:
+    """Give the mixer what turns its queries and keys, if the model's positions are such."""
+    if not position.turns:
+        return
+    if not mixer.rotates:
+        able = ", ".join(name for name in MIXERS.names() if MIXERS.fact(name, "rotates", False))
+        raise UserError(
+            f"rotary positions turn queries and keys, and {type(mixer).__name__} as it is made here has none on the "
+            f"tokens' places; mixers that have: {able}"
+        )
+    mixer.rotation = position.rotation(mixer.head_dim, mixer.layout, mixer.front)
 
 
 def _mlp(stage: Stage, layout: Layout) -> TokenMlp:

@@ -1,7 +1,9 @@
 """The named models: one row each, with paper and published numbers. No torch.
 
 Models on the skeleton are named `{architecture}_{size}_patch{patch}_{image}`, and every such name resolves,
-listed or not: `performer_tiny_patch4_32` is as good as `performer_tiny_patch16_224`.
+listed or not: `performer_tiny_patch4_32` is as good as `performer_tiny_patch16_224`. `hybrid_` in front gives such
+a model a convolutional stem, `_rope` behind the architecture rotary positions, as in
+`hybrid_performer_rope_tiny_patch16_224`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from pathlib import Path
 
 from paretovit.errors import UserError, unknown
 from paretovit.spec import ModelSpec, Part, Stage, from_json, to_json
-from paretovit.zoo.folders import MIXERS, MLPS, SEQUENCES
+from paretovit.zoo import vix
+from paretovit.zoo.folders import BETWEEN, MIXERS, MLPS, SEQUENCES
 
 FAMILIES = (
     "baseline",
@@ -305,7 +308,10 @@ _TIMM: dict[str, tuple[str, str, str, Published]] = {
     ),
 }
 
-_SKELETON = re.compile(r"(?P<architecture>[a-z0-9_]+?)_(?P<size>[a-z]+)_patch(?P<patch>\d+)_(?P<image>\d+)")
+_SKELETON = re.compile(
+    r"(?P<hybrid>hybrid_)?(?P<architecture>[a-z0-9_]+?)(?P<rope>_rope)?_(?P<size>[a-z]+)_patch(?P<patch>\d+)_(?P<image>\d+)"
+)
+_SIZED = re.compile(r"(?P<rest>.+_patch\d+)_\d+")
 _VIT_PATCHES = (8, 16, 32, 64)
 
 
@@ -332,6 +338,19 @@ def entries() -> dict[str, Entry]:
                         published=published,
                     )
                 )
+    for name in vix.names():
+        spec = vix.vix_spec(name)
+        assert spec is not None
+        rows.append(
+            Entry(
+                name=name,
+                spec=spec,
+                family=family(spec),
+                paper=vix.PAPER,
+                arxiv=vix.ARXIV,
+                published=Published(),
+            )
+        )
     for name, (kind, paper, arxiv, published) in _TIMM.items():
         spec = timm_spec(name, image_px=224)
         rows.append(Entry(name=name, spec=spec, family=kind, paper=paper, arxiv=arxiv, published=published))
@@ -351,14 +370,20 @@ def family_entries(wanted: str | None = None) -> list[Entry]:
 def family(spec: ModelSpec) -> str:
     """A model's class in the taxonomy of `which-transformer-to-favor`, read off its spec.
 
-    The first slot that is not the plain ViT's decides: the token mixer, then the token sequence, then the MLP.
+    The first slot that is not the plain ViT's decides: the token mixer, the token sequence, the MLP, then what
+    leads from stage to stage.
     A model taken whole has the class of its catalog row, and "baseline" if it has none.
     """
     if spec.whole is not None:
         row = _TIMM.get(str(dict(spec.whole.options).get("architecture", "")))
         return row[0] if row else "baseline"
     for stage in spec.stages:
-        for folder, part in ((MIXERS, stage.mixer), (SEQUENCES, stage.sequence), (MLPS, stage.mlp)):
+        for folder, part in (
+            (MIXERS, stage.mixer),
+            (SEQUENCES, stage.sequence),
+            (MLPS, stage.mlp),
+            (BETWEEN, stage.between),
+        ):
             # an option may decide the class: EViT merges what it removes only if it fuses
             where = folder.fact(part.name, "family_by_option", {})
             found = where.get(next((f"{k}={v}" for k, v in part.options if f"{k}={v}" in where), ""))
@@ -386,9 +411,9 @@ def resolve(
         changes["num_classes"] = num_classes
     if not changes or all(getattr(spec, k) == v for k, v in changes.items()):
         return spec
-    if img_size is not None and spec.whole is None and (match := _SKELETON.fullmatch(name)):
+    if img_size is not None and spec.whole is None and (match := _SIZED.fullmatch(name)):
         # options may follow the number of patches, so the spec is made anew rather than patched
-        scaled = _on_skeleton(f"{match['architecture']}_{match['size']}_patch{match['patch']}_{img_size}")
+        scaled = _on_skeleton(f"{match['rest']}_{img_size}")
         if scaled is not None:
             spec = replace(scaled, name=name)
     return replace(spec, **changes)  # type: ignore[arg-type]
@@ -447,6 +472,8 @@ def _from_folder(folder: Path) -> ModelSpec:
 
 
 def _on_skeleton(name: str) -> ModelSpec | None:
+    if (spec := vix.vix_spec(name)) is not None:
+        return spec
     match = _SKELETON.fullmatch(name)
     if match is None or match["architecture"] not in ARCHITECTURES or match["size"] not in SIZES:
         return None
@@ -456,7 +483,12 @@ def _on_skeleton(name: str) -> ModelSpec | None:
         raise UserError(f"{name}: patch and image size must be at least 1")
     slots = architecture.slots(Scale(side=max(1, image // patch), depth=size.depth))
     stage = Stage(depth=size.depth, dim=size.dim, heads=size.heads, **slots)
-    return ModelSpec(name=name, stages=(stage,), image_px=image, patch_px=patch, **architecture.frame)  # type: ignore[arg-type]
+    frame = dict(architecture.frame)
+    if match["hybrid"]:
+        frame["stem"] = Part("conv")
+    if match["rope"]:
+        frame["position"] = Part.of("rotary", axes=2)
+    return ModelSpec(name=name, stages=(stage,), image_px=image, patch_px=patch, **frame)  # type: ignore[arg-type]
 
 
 def _from_timm(name: str) -> ModelSpec:

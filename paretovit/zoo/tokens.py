@@ -81,3 +81,13 @@ class Tokens:
         if values.ndim == 3:
             at = at.unsqueeze(-1).expand(-1, -1, values.shape[-1])
         return torch.cat((values[:, : self.prefix], values.gather(1, at)), dim=1)
+
+
+def as_map(x_BND: Tensor, grid: Grid) -> Tensor:
+    """Patch tokens on a grid as a feature map (B, D, rows, columns); a view, channels last in memory."""
+    return x_BND.unflatten(1, grid).permute(0, 3, 1, 2)
+
+
+def as_tokens(map_BDHW: Tensor) -> Tensor:
+    """A feature map as patch tokens (B, rows x columns, D), row after row."""
+    return map_BDHW.permute(0, 2, 3, 1).flatten(1, 2)

@@ -269,6 +269,11 @@ def test_only_matrices_and_filters_decay(small_spec: ModelSpec, short: Recipe):
     assert any(name.startswith("position.") for name in names)
 
 
+def test_all_parameters_decay_where_the_recipe_says_so(small_spec: ModelSpec, short: Recipe):
+    groups = make_optimizer(build(small_spec), replace(short, decay_all=True)).param_groups
+    assert {group["weight_decay"] for group in groups} == {short.weight_decay}
+
+
 @pytest.mark.parametrize("opt", ["sgd", "lamb"])
 def test_other_optimizers_of_timm_resume_as_exactly(
     tmp_path: Path, small_spec: ModelSpec, few_digits: Data, short: Recipe, opt: str

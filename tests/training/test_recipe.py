@@ -85,6 +85,18 @@ def test_without_warm_up_the_first_rate_is_the_full_one_and_the_last_is_near_the
     assert lr_at(recipe, 999, 500) == pytest.approx(0.1, abs=1e-5)
 
 
+def test_a_constant_rate_stays_after_the_warm_up():
+    recipe = replace(DEMO, epochs=3, lr=1.0, warmup_epochs=1, schedule="constant")
+    assert [lr_at(recipe, step, 4) for step in (0, 3, 4, 11)] == [0.25, 1.0, 1.0, 1.0]
+    with pytest.raises(UserError, match="schedule must be cosine or constant, got line"):
+        replace(DEMO, schedule="line")
+
+
+def test_a_number_of_images_may_be_none():
+    assert with_changes(DEMO, ["train_images=500"]).train_images == 500
+    assert with_changes(DEMO, ["train_images=500", "train_images=none"]).train_images is None
+
+
 def test_every_recipe_is_kept_under_its_name_and_says_where_it_comes_from():
     assert all(name == recipe.name and recipe.source for name, recipe in RECIPES.items())
 

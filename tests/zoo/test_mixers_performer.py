@@ -7,6 +7,7 @@ from torch import Tensor
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers.performer import Performer, orthogonal_normal
+from paretovit.zoo.rotation import Rotation
 from paretovit.zoo.tokens import Layout, Tokens
 
 LAYOUT = Layout.of_grid((4, 5))
@@ -79,6 +80,27 @@ def test_rotations_have_no_preferred_sign() -> None:
 
 def test_k_ln_k_features_unless_told_otherwise() -> None:
     assert Performer(64, 1, LAYOUT).features == 266  # 64 ln 64 = 266.2
+
+
+@pytest.mark.parametrize(
+    ("tokens", "dim", "macs", "params"),
+    [(1025, 128, 125_353_400, 66_048), (1024, 128, 125_231_104, 66_048), (257, 256, 48_272_824, 131_712)],
+)
+def test_costs_what_vision_xformers_count(tokens: int, dim: int, macs: int, params: int) -> None:
+    mixer = Performer(dim, 4, Layout(None, tokens, 0), head_dim=32, features=110)
+    assert mixer.macs() == macs
+    assert sum(p.numel() for p in mixer.parameters()) == params
+
+
+@pytest.mark.parametrize("kernel", ["softmax", "relu"])
+def test_queries_and_keys_are_turned_before_their_features(kernel: str) -> None:
+    torch.manual_seed(0)
+    mixer = Performer(32, 4, LAYOUT, kernel=kernel).double()
+    tokens = Tokens(torch.randn(2, 20, 32, dtype=torch.float64), (4, 5))
+    unturned = mixer(tokens)
+    mixer.rotation = Rotation(8, LAYOUT, axes=1, base=100.0).double()
+    torch.testing.assert_close(mixer(tokens), mixer.reference(tokens))
+    assert (mixer(tokens) - unturned).abs().max() > 1e-3
 
 
 def test_redrawing_gives_other_features_in_the_same_place() -> None:

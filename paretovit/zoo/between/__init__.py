@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import nn
 
-from paretovit.zoo.tokens import Layout, Tokens
+from paretovit.errors import UserError
+from paretovit.zoo.tokens import Grid, Layout, Tokens
 
 
 class Between(nn.Module, ABC):
@@ -27,3 +28,12 @@ class Between(nn.Module, ABC):
     def macs(self) -> int:
         """Multiply-accumulates for one image; closed form."""
         return 0
+
+
+def check_map(name: str, layout: Layout, *, prefix: bool) -> Grid:
+    """The grid of the tokens. Raises `UserError` where there is none, or class tokens that `prefix` does not allow."""
+    if layout.grid is None or len(layout.grid) != 2:
+        raise UserError(f"{name} needs tokens on a grid of rows and columns; it cannot follow a method that moves them")
+    if layout.prefix and not prefix:
+        raise UserError(f"{name} cannot carry class tokens; give the model the read-out 'mean'")
+    return layout.grid

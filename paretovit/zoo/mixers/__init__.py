@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
+from paretovit.zoo.rotation import Rotation
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -19,9 +20,11 @@ class Mixer(nn.Module, ABC):
     family          its class in the taxonomy
     answers         what a token-sequence method may ask of it: "class_row", the attention of the class token
                     to every token (B, H, N), and "keys" (B, H, N, K)
+    mixes           False if tokens do not hear of each other
     takes_prefix    False if class tokens cannot pass through it; `build` then refuses them
     needs_grid      True if patch tokens must lie on their grid
     weighs_sizes    True if it minds `tokens.size`, the patches a token stands for
+    rotates         True if it has queries and keys and passes them through `rotated`; else it refuses rotary positions
     alternates      True if it differs from block to block; it then takes `block`, counted from 0 in its stage
     trials          options, beside the default ones, with which the contract tests try it on some 30 tokens
     """
@@ -29,9 +32,11 @@ class Mixer(nn.Module, ABC):
     family: ClassVar[str]
     answers: ClassVar[tuple[str, ...]] = ()
     head_dim: int  # K, the width of its keys; of those that tell them
+    mixes: ClassVar[bool] = True
     takes_prefix: ClassVar[bool] = True
     needs_grid: ClassVar[bool] = False
     weighs_sizes: ClassVar[bool] = False
+    rotates: bool = False
     alternates: ClassVar[bool] = False
     trials: ClassVar[tuple[dict[str, Any], ...]] = ()
 
@@ -43,6 +48,15 @@ class Mixer(nn.Module, ABC):
         if layout.grid is None and self.needs_grid:
             raise UserError(f"{name} needs tokens on a grid; it cannot follow a method that removes or merges tokens")
         self.dim, self.heads, self.layout = dim, heads, layout
+        self.front = 0  # empty rows that it puts before the tokens; on one axis they have places too
+        self.rotation: Rotation | None = None  # of a model with rotary positions, once it is built
+
+    def rotated(self, tokens: Tokens, *parts: Tensor, index: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Queries or keys (B, H, N, K) turned by their places; as they are in a model without rotary positions.
+
+        `index` (N,) names the token in each row, where rows are not the tokens in order.
+        """
+        return parts if self.rotation is None else self.rotation(tokens, *parts, index=index)
 
     @abstractmethod
     def forward(self, tokens: Tokens) -> Tensor:

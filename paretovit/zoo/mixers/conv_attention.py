@@ -20,42 +20,63 @@ from paretovit.zoo.tokens import Layout, Tokens
 class ConvAttention(Mixer):
     """Softmax attention; each of query, key and value is a depthwise convolution, batch norm and a linear map.
 
-    Keys and values are convolved with `stride`, so there are about `stride`^2 times fewer of them. Class tokens
-    have no neighbours: they pass the convolutions by.
+    Keys and values are convolved with `stride`, so there are about `stride`^2 times fewer of them, and on other
+    places than the tokens: only with stride 1 can rotary positions turn them. `shared_kv` makes both from one
+    convolution. Class tokens have no neighbours: they pass the convolutions by.
     """
 
     family = "hybrid attention"
     needs_grid = True
-    trials = ({"kernel": 5, "stride": 1},)
+    rotates = True
+    trials = ({"kernel": 5, "stride": 1}, {"shared_kv": True, "qkv_bias": False, "head_dim": 6})
 
-    def __init__(self, dim: int, heads: int, layout: Layout, *, kernel: int = 3, stride: int = 2) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        layout: Layout,
+        *,
+        kernel: int = 3,
+        stride: int = 2,
+        shared_kv: bool = False,
+        head_dim: int | None = None,
+        qkv_bias: bool = True,
+    ) -> None:
         super().__init__(dim, heads, layout)
         if kernel < 1 or kernel % 2 == 0 or stride < 1:
             raise UserError(f"conv_attention: kernel must be odd and stride at least 1, got {kernel} and {stride}")
-        self.head_dim = head_dim_of(dim, heads, None)
+        self.head_dim = head_dim_of(dim, heads, head_dim)
+        inner = heads * self.head_dim
         self.grid = rows_and_columns(layout)
         self.kernel, self.stride = kernel, stride
+        self.rotates = stride == 1
         self.conv_q = _Convolved(dim, kernel, 1)
         self.conv_k = _Convolved(dim, kernel, stride)
-        self.conv_v = _Convolved(dim, kernel, stride)
-        self.q, self.k, self.v = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim)
-        self.proj = nn.Linear(dim, dim)
+        self.conv_v = None if shared_kv else _Convolved(dim, kernel, stride)
+        self.q = nn.Linear(dim, inner, bias=qkv_bias)
+        self.k = nn.Linear(dim, inner, bias=False)
+        self.v = nn.Linear(dim, inner, bias=qkv_bias)
+        self.proj = nn.Linear(inner, dim)
 
     def forward(self, tokens: Tokens) -> Tensor:
         prefix_BPD, patches = tokens.x[:, : tokens.prefix], tokens.x[:, tokens.prefix :]
         image = patches.mT.unflatten(2, self.grid)
 
-        def heads(conv: nn.Module, linear: nn.Module) -> Tensor:
-            seen = conv(image).flatten(2).mT
-            if tokens.prefix:
-                seen = torch.cat((prefix_BPD.to(seen), seen), dim=1)
-            return linear(seen).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
+        def seen(conv: nn.Module) -> Tensor:
+            x_BMD = conv(image).flatten(2).mT
+            return torch.cat((prefix_BPD.to(x_BMD), x_BMD), dim=1) if tokens.prefix else x_BMD
 
-        q_BHNK, k_BHMK, v_BHMK = heads(self.conv_q, self.q), heads(self.conv_k, self.k), heads(self.conv_v, self.v)
+        def heads(linear: nn.Module, x: Tensor) -> Tensor:
+            return linear(x).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
+
+        for_keys = seen(self.conv_k)
+        for_values = for_keys if self.conv_v is None else seen(self.conv_v)
+        q_BHNK, k_BHMK = self.rotated(tokens, heads(self.q, seen(self.conv_q)), heads(self.k, for_keys))
+        v_BHMK = heads(self.v, for_values)
         return self.proj(F.scaled_dot_product_attention(q_BHNK, k_BHMK, v_BHMK).transpose(1, 2).flatten(2))
 
     def reference(self, tokens: Tokens) -> Tensor:
-        def heads(conv: _Convolved, linear: nn.Linear) -> list[Tensor]:
+        def heads(conv: _Convolved, linear: nn.Linear) -> Tensor:
             norm, stride, half = conv.norm, conv.conv.stride[0], self.kernel // 2
             mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
             rows, columns = self.grid
@@ -69,19 +90,20 @@ class ConvAttention(Mixer):
                             total = total + tap * tokens.x[:, tokens.prefix + i * columns + j]
                     normed = (total - mean) / (variance + norm.eps).sqrt()
                     seen.append(normed * norm.weight + norm.bias)
-            return list(linear(torch.stack(seen, dim=1)).split(self.head_dim, dim=-1))
+            return linear(torch.stack(seen, dim=1)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-        q, k, v = heads(self.conv_q, self.q), heads(self.conv_k, self.k), heads(self.conv_v, self.v)
-        outs = [(q[h] @ k[h].mT / self.head_dim**0.5).softmax(-1) @ v[h] for h in range(self.heads)]
+        q, k = self.rotated(tokens, heads(self.conv_q, self.q), heads(self.conv_k, self.k))
+        v = heads(self.conv_k if self.conv_v is None else self.conv_v, self.v)
+        outs = [(q[:, h] @ k[:, h].mT / self.head_dim**0.5).softmax(-1) @ v[:, h] for h in range(self.heads)]
         return self.proj(torch.cat(outs, dim=-1))
 
     def macs(self) -> int:
         rows, columns = self.grid
-        n, d, prefix = self.layout.num_tokens, self.dim, self.layout.prefix
+        n, d, inner, prefix = self.layout.num_tokens, self.dim, self.heads * self.head_dim, self.layout.prefix
         strided = -(-rows // self.stride) * -(-columns // self.stride)
         keys = strided + prefix
-        convolved = self.kernel**2 * d * (rows * columns + 2 * strided)
-        return convolved + 2 * n * d * d + 2 * keys * d * d + 2 * n * keys * d
+        convolved = self.kernel**2 * d * (rows * columns + strided * (1 if self.conv_v is None else 2))
+        return convolved + 2 * (n + keys) * d * inner + 2 * n * keys * inner
 
 
 class _Convolved(nn.Module):

@@ -20,6 +20,7 @@ class LinearTransformer(Mixer):
     """Every token listens to sums over all tokens, at a cost linear in their number."""
 
     family = "kernel attention"
+    rotates = True
 
     def __init__(self, dim: int, heads: int, layout: Layout) -> None:
         super().__init__(dim, heads, layout)
@@ -31,19 +32,19 @@ class LinearTransformer(Mixer):
         B, N, D = tokens.x.shape
         # one copy here, or one for each of the products below
         qkv = self.qkv(tokens.x).view(B, N, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4).contiguous()
+        (qk,) = self.rotated(tokens, qkv[:2])
         # elu(x) + 1 from vectorised parts: on a CPU elu alone takes several times as long
-        q_BHNK, k_BHNK = (qkv[:2].relu() + qkv[:2].clamp(max=0).exp()).unbind(0)
+        q_BHNK, k_BHNK = (qk.relu() + qk.clamp(max=0).exp()).unbind(0)
         out_BHNK = kernelized(q_BHNK, k_BHNK, qkv[2], eps=EPS)
         return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, D))
 
     def reference(self, tokens: Tokens) -> Tensor:
-        q, k, v = self.qkv(tokens.x).chunk(3, dim=-1)
-        q, k = (torch.where(part > 0, part + 1, part.exp()) for part in (q, k))
+        q, k, v = (part.transpose(1, 2) for part in self.qkv(tokens.x).unflatten(-1, (3, self.heads, -1)).unbind(2))
+        q, k = (torch.where(part > 0, part + 1, part.exp()) for part in self.rotated(tokens, q, k))
         outs = []
         for head in range(self.heads):
-            at = slice(head * self.head_dim, (head + 1) * self.head_dim)
-            weights_BNN = q[..., at] @ k[..., at].mT
-            outs.append(weights_BNN @ v[..., at] / (weights_BNN.sum(-1, keepdim=True) + EPS))
+            weights_BNN = q[:, head] @ k[:, head].mT
+            outs.append(weights_BNN @ v[:, head] / (weights_BNN.sum(-1, keepdim=True) + EPS))
         return self.proj(torch.cat(outs, dim=-1))
 
     def macs(self) -> int:

@@ -5,7 +5,8 @@ Idea     Attention of N tokens to N tokens is a smooth matrix: attention to and 
 Paper    Xiong et al. 2021, "Nyströmformer", eqs. 12 to 14 and algorithm 1.
 Differs  The iterative inverse starts from maxima of each matrix alone; maxima over the batch, as in the published
          code, would let images hear of each other. As there, m >= N means plain attention.
-Shapes   B images, N tokens, D width, H heads, K width per head, M landmarks.
+Shapes   B images, N tokens, D width, H heads, K width per head, M landmarks, R rows: the tokens and those put before
+         them.
 """
 
 from __future__ import annotations
@@ -20,61 +21,92 @@ from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
 from paretovit.zoo.tokens import Layout, Tokens
 
-ITERATIONS = 6
-
 
 class Nystromformer(Mixer):
     """Attention of every token to `landmarks` means of consecutive tokens, and of those to every token.
 
-    Where the landmarks do not divide the tokens, the first segments are one token shorter than the last. With
-    as many landmarks as tokens it is plain attention. `conv` is the (odd) kernel of a depthwise convolution
-    along the tokens that adds the values of neighbours, 0 for none; in images neighbours in the sequence are
-    not the neighbours on the grid, so it is off unless asked for.
+    Where the landmarks do not divide the tokens, the first segments are one token shorter than the last; with `pad`
+    empty rows before the tokens fill them up instead, and are heard like tokens. With as many landmarks as rows it is
+    plain attention. `conv` is the (odd) kernel of a depthwise convolution along the tokens that adds the values of
+    neighbours, 0 for none; in images neighbours in the sequence are not the neighbours on the grid, so it is off
+    unless asked for. `iterations` are those of the inverse.
+
+    With `fused=False` the weights (B, H, N, M) are made and kept, the inverse is multiplied to those of the queries,
+    and empty rows are carried to the end, as in the package nystrom-attention: the same numbers at another cost.
     """
 
     family = "low-rank attention"
-    trials = ({"landmarks": 4}, {"landmarks": 3, "conv": 5})
+    rotates = True
+    trials = (
+        {"landmarks": 4},
+        {"landmarks": 3, "conv": 5, "iterations": 2},
+        {"landmarks": 4, "conv": 5, "pad": True, "qkv_bias": False, "head_dim": 6},
+        {"landmarks": 4, "conv": 5, "pad": True, "fused": False},
+    )
 
-    def __init__(self, dim: int, heads: int, layout: Layout, *, landmarks: int = 64, conv: int = 0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        layout: Layout,
+        *,
+        landmarks: int = 64,
+        conv: int = 0,
+        iterations: int = 6,
+        pad: bool = False,
+        head_dim: int | None = None,
+        qkv_bias: bool = True,
+        fused: bool = True,
+    ) -> None:
         super().__init__(dim, heads, layout)
         if landmarks < 1:
             raise UserError(f"nystromformer: landmarks must be at least 1, got {landmarks}")
         if conv < 0 or (conv and conv % 2 == 0):
             raise UserError(f"nystromformer: conv is an odd kernel size, or 0 for none, got {conv}")
-        self.head_dim = head_dim_of(dim, heads, None)
+        if iterations < 1:
+            raise UserError(f"nystromformer: iterations must be at least 1, got {iterations}")
+        self.head_dim = head_dim_of(dim, heads, head_dim)
+        inner = heads * self.head_dim
         self.landmarks, self.kernel = min(landmarks, layout.num_tokens), conv
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.iterations, self.fused = iterations, fused
+        self.front = -layout.num_tokens % self.landmarks if pad else 0
+        self.qkv = nn.Linear(dim, 3 * inner, bias=qkv_bias)
+        self.proj = nn.Linear(inner, dim)
         self.conv = None
         if conv:
             self.conv = nn.Conv2d(heads, heads, (conv, 1), padding=(conv // 2, 0), groups=heads, bias=False)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        B, N, D = tokens.x.shape
-        qkv_BNPHK = self.qkv(tokens.x).view(B, N, 3, self.heads, self.head_dim)
-        q_BHNK, k_BHNK, v_BHNK = qkv_BNPHK.permute(2, 0, 3, 1, 4).unbind(0)
-        if self.landmarks == N:
-            out_BHNK = F.scaled_dot_product_attention(q_BHNK, k_BHNK, v_BHNK)
+        x_BRD = F.pad(tokens.x, (0, 0, self.front, 0)) if self.front else tokens.x
+        B, R, _ = x_BRD.shape
+        q_BHRK, k_BHRK, v_BHRK = self.qkv(x_BRD).view(B, R, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        q_BHRK, k_BHRK = self.rotated(tokens, q_BHRK, k_BHRK)
+        dropped = self.front if self.fused else 0  # empty rows need not ask, once they are in the landmarks
+        asking = q_BHRK[:, :, dropped:]
+        if self.landmarks == R:
+            out_BHRK = attention(asking, k_BHRK, v_BHRK, fused=self.fused)
         else:
-            means = segment_means(qkv_BNPHK[:, :, :2], self.landmarks)
-            out_BHNK = nystrom_attention(q_BHNK, k_BHNK, v_BHNK, *means.permute(2, 0, 3, 1, 4).unbind(0))
+            means = (segment_means(part, self.landmarks) for part in (q_BHRK, k_BHRK))
+            out_BHRK = nystrom_attention(asking, k_BHRK, v_BHRK, *means, iterations=self.iterations, fused=self.fused)
         if self.conv is not None:
-            out_BHNK = out_BHNK + self.conv(v_BHNK)
-        return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, D))
+            out_BHRK = out_BHRK + self.conv(v_BHRK)[:, :, dropped:]
+        out_BRD = self.proj(out_BHRK.transpose(1, 2).flatten(2))
+        return out_BRD[:, self.front - dropped :]
 
     def reference(self, tokens: Tokens) -> Tensor:
-        B, N, _ = tokens.x.shape
-        M, K = self.landmarks, self.head_dim
-        short, long = divmod(N, M)
+        B, N, D = tokens.x.shape
+        M, K, R = self.landmarks, self.head_dim, self.front + N
+        short, long = divmod(R, M)
         lengths = [short + (segment >= M - long) for segment in range(M)]
-        q, k, v = self.qkv(tokens.x).chunk(3, dim=-1)
+        rows = torch.cat((tokens.x.new_zeros(B, self.front, D), tokens.x), dim=1)
+        q, k, v = (part.unflatten(-1, (self.heads, K)).transpose(1, 2) for part in self.qkv(rows).chunk(3, dim=-1))
+        q, k = self.rotated(tokens, q, k)
         images = []
         for image in range(B):
             outs = []
             for head in range(self.heads):
-                at = slice(head * K, (head + 1) * K)
-                qh, kh, vh = q[image, :, at], k[image, :, at], v[image, :, at]
-                if M == N:
+                qh, kh, vh = q[image, head], k[image, head], v[image, head]
+                if M == R:
                     out = (qh @ kh.T / K**0.5).softmax(-1) @ vh
                 else:
                     ql = torch.stack([segment.mean(0) for segment in qh.split(lengths)])
@@ -82,46 +114,74 @@ class Nystromformer(Mixer):
                     a = (ql @ kl.T / K**0.5).softmax(-1)
                     one = torch.eye(M).to(a)
                     z = a.T / (a.sum(0).max() * a.sum(1).max())
-                    for _ in range(ITERATIONS):
+                    for _ in range(self.iterations):
                         z = z @ (13 * one - a @ z @ (15 * one - a @ z @ (7 * one - a @ z))) / 4
                     out = (qh @ kl.T / K**0.5).softmax(-1) @ z @ (ql @ kh.T / K**0.5).softmax(-1) @ vh
                 if self.conv is not None:
                     half = self.kernel // 2
                     padded = torch.cat((vh.new_zeros(half, K), vh, vh.new_zeros(half, K)))
-                    out = out + sum(self.conv.weight[head, 0, i, 0] * padded[i : i + N] for i in range(self.kernel))
-                outs.append(out)
+                    out = out + sum(self.conv.weight[head, 0, i, 0] * padded[i : i + R] for i in range(self.kernel))
+                outs.append(out[self.front :])
             images.append(torch.cat(outs, dim=-1))
         return self.proj(torch.stack(images))
 
     def macs(self) -> int:
-        n, d, m = self.layout.num_tokens, self.dim, self.landmarks
-        attended = 2 * n * n * d if m == n else 4 * n * m * d + 2 * m * m * d + 4 * ITERATIONS * m**3 * self.heads
-        return 4 * n * d * d + attended + n * d * self.kernel
+        m, inner = self.landmarks, self.heads * self.head_dim
+        rows = self.front + self.layout.num_tokens
+        asking = self.layout.num_tokens if self.fused else rows
+        attended = 2 * asking * rows * inner
+        if m < rows:
+            joined = m * m * inner if self.fused else self.heads * asking * m * m
+            inverted = m * m * inner + 4 * self.iterations * m**3 * self.heads
+            attended = 2 * (rows + asking) * m * inner + inverted + joined
+        return (3 * rows + asking) * self.dim * inner + attended + rows * inner * self.kernel
 
 
-def segment_means(x: Tensor, segments: int) -> Tensor:
-    """Means of consecutive tokens (B, N, ...) to (B, segments, ...); later segments are longer by one at most."""
-    short, num_long = divmod(x.shape[1], segments)
+def segment_means(x_BHNK: Tensor, segments: int) -> Tensor:
+    """Means of consecutive tokens (B, H, segments, K); later segments are longer by one at most."""
+    short, num_long = divmod(x_BHNK.shape[2], segments)
     split = (segments - num_long) * short
-    means = x[:, :split].unflatten(1, (-1, short)).mean(2)
+    means = x_BHNK[:, :, :split].unflatten(2, (-1, short)).mean(3)
     if not num_long:
         return means
-    return torch.cat((means, x[:, split:].unflatten(1, (-1, short + 1)).mean(2)), dim=1)
+    return torch.cat((means, x_BHNK[:, :, split:].unflatten(2, (-1, short + 1)).mean(3)), dim=2)
 
 
-def nystrom_attention(q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, q_BHMK: Tensor, k_BHMK: Tensor) -> Tensor:
+def attention(q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, *, fused: bool = True) -> Tensor:
+    """Softmax attention; its weights (B, H, N, M) are made and kept unless `fused`."""
+    if fused:
+        return F.scaled_dot_product_attention(q_BHNK, k_BHMK, v_BHMK)
+    return weights(q_BHNK, k_BHMK) @ v_BHMK
+
+
+def weights(q_BHNK: Tensor, k_BHMK: Tensor) -> Tensor:
+    """Softmax attention's weights (B, H, N, M)."""
+    return (q_BHNK * q_BHNK.shape[-1] ** -0.5 @ k_BHMK.mT).softmax(-1)
+
+
+def nystrom_attention(
+    q_BHNK: Tensor,
+    k_BHNK: Tensor,
+    v_BHNK: Tensor,
+    q_BHMK: Tensor,
+    k_BHMK: Tensor,
+    *,
+    iterations: int = 6,
+    fused: bool = True,
+) -> Tensor:
     """Attention of `q` to `k` through the landmarks `q_BHMK`, `k_BHMK` (paper, eq. 13).
 
-    Two of its three factors only ever meet values, so both are fused attentions and no N x M matrix is kept.
+    Two of its three factors only ever meet values, so both can be fused attentions that keep no N x M matrix.
     """
-    scale: float = q_BHNK.shape[-1] ** -0.5
-    heard_BHMK = F.scaled_dot_product_attention(q_BHMK, k_BHNK, v_BHNK)
-    inverse_BHMM = pseudo_inverse((q_BHMK * scale @ k_BHMK.mT).softmax(-1)).to(heard_BHMK.dtype)
-    return F.scaled_dot_product_attention(q_BHNK, k_BHMK, inverse_BHMM @ heard_BHMK)
+    heard_BHMK = attention(q_BHMK, k_BHNK, v_BHNK, fused=fused)
+    inverse_BHMM = pseudo_inverse(weights(q_BHMK, k_BHMK), iterations).to(heard_BHMK.dtype)
+    if fused:
+        return attention(q_BHNK, k_BHMK, inverse_BHMM @ heard_BHMK)
+    return weights(q_BHNK, k_BHMK) @ inverse_BHMM @ heard_BHMK
 
 
-def pseudo_inverse(a_BHMM: Tensor) -> Tensor:
-    """The Moore-Penrose inverse by six steps of the paper's eq. 14, each matrix on its own.
+def pseudo_inverse(a_BHMM: Tensor, iterations: int = 6) -> Tensor:
+    """The Moore-Penrose inverse by steps of the paper's eq. 14, each matrix on its own.
 
     Half precision would lose what the iteration gains: it runs in single precision at least, and autocast does
     not reach it.
@@ -132,7 +192,7 @@ def pseudo_inverse(a_BHMM: Tensor) -> Tensor:
         one = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).unsqueeze(0)
         # rows of a softmax sum to 1, so only the columns' sums are needed
         z = a.mT / a.sum(-2).amax(-1)[:, None, None]
-        for _ in range(ITERATIONS):
+        for _ in range(iterations):
             az = a @ z
             inner = torch.baddbmm(15 * one, az, 7 * one - az, alpha=-1)
             z = 0.25 * z @ torch.baddbmm(13 * one, az, inner, alpha=-1)

@@ -33,7 +33,8 @@ class Performer(Mixer):
     """
 
     family = "kernel attention"
-    trials = ({"kernel": "relu"}, {"features": 5})
+    rotates = True
+    trials = ({"kernel": "relu"}, {"features": 5, "head_dim": 6})
     projection: Tensor
 
     def __init__(
@@ -42,6 +43,7 @@ class Performer(Mixer):
         heads: int,
         layout: Layout,
         *,
+        head_dim: int | None = None,
         features: int | None = None,
         kernel: Literal["softmax", "relu"] = "softmax",
         eps: float = 1e-4,
@@ -51,11 +53,12 @@ class Performer(Mixer):
             raise UserError(f"performer: kernel must be 'softmax' or 'relu', got {kernel!r}")
         if features is not None and features < 1:
             raise UserError(f"performer: features must be at least 1, got {features}")
-        self.head_dim = head_dim_of(dim, heads, None)
+        self.head_dim = head_dim_of(dim, heads, head_dim)
         self.features = max(1, round(self.head_dim * math.log(self.head_dim))) if features is None else features
         self.kernel, self.eps = kernel, eps
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        inner = heads * self.head_dim
+        self.qkv = nn.Linear(dim, 3 * inner)
+        self.proj = nn.Linear(inner, dim)
         self.register_buffer("projection", orthogonal_normal(self.features, self.head_dim))
 
     @torch.no_grad()
@@ -64,10 +67,10 @@ class Performer(Mixer):
         self.projection.copy_(orthogonal_normal(self.features, self.head_dim))
 
     def forward(self, tokens: Tokens) -> Tensor:
-        B, N, D = tokens.x.shape
+        B, N, _ = tokens.x.shape
         # one copy here, or one for each of the products below
         qkv = self.qkv(tokens.x).view(B, N, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4).contiguous()
-        q_BHNK, k_BHNK, v_BHNK = qkv.unbind(0)
+        q_BHNK, k_BHNK = self.rotated(tokens, *qkv[:2].unbind(0))
         w_KF = self.projection.T * self.head_dim**-0.25  # q and k each carry the root of attention's scale
         q_BHNF, k_BHNF = q_BHNK @ w_KF, k_BHNK @ w_KF
         if self.kernel == "relu":
@@ -77,17 +80,17 @@ class Performer(Mixer):
             largest_BH11 = (k_BHNF.amax(-1, keepdim=True) - half_norm_BHN1).amax(-2, keepdim=True).detach()
             q_BHNF = q_BHNF.softmax(-1)
             k_BHNF = (k_BHNF - (half_norm_BHN1 + largest_BH11)).exp() + self.eps
-        out_BHNK = kernelized(q_BHNF, k_BHNF, v_BHNK)
-        return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, D))
+        out_BHNK = kernelized(q_BHNF, k_BHNF, qkv[2])
+        return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, -1))
 
     def reference(self, tokens: Tokens) -> Tensor:
-        q, k, v = self.qkv(tokens.x).chunk(3, dim=-1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(tokens.x).chunk(3, -1))
+        q, k = self.rotated(tokens, q, k)
         images = []
         for image in range(len(q)):
             outs = []
             for head in range(self.heads):
-                at = slice(head * self.head_dim, (head + 1) * self.head_dim)
-                qh, kh = (part[image, :, at] / self.head_dim**0.25 for part in (q, k))
+                qh, kh = (part[image, head] / self.head_dim**0.25 for part in (q, k))
                 q_dots, k_dots = qh @ self.projection.T, kh @ self.projection.T
                 if self.kernel == "relu":
                     q_features, k_features = q_dots.clamp(min=0) + RELU_EPS, k_dots.clamp(min=0) + RELU_EPS
@@ -96,14 +99,14 @@ class Performer(Mixer):
                     k_features = torch.exp(k_dots - (kh**2).sum(1, keepdim=True) / 2)
                     k_features = k_features / k_features.max() + self.eps
                 weights = q_features @ k_features.T
-                outs.append(weights @ v[image, :, at] / weights.sum(1, keepdim=True))
+                outs.append(weights @ v[image, head] / weights.sum(1, keepdim=True))
             images.append(torch.cat(outs, dim=-1))
         return self.proj(torch.stack(images))
 
     def macs(self) -> int:
-        n, d = self.layout.num_tokens, self.dim
-        made = 2 * n * d * self.features
-        return 4 * n * d * d + made + kernelized_macs(n, self.heads, self.head_dim, self.features)
+        n, inner = self.layout.num_tokens, self.heads * self.head_dim
+        made = 2 * n * inner * self.features
+        return 4 * n * self.dim * inner + made + kernelized_macs(n, self.heads, self.head_dim, self.features)
 
 
 def orthogonal_normal(rows: int, dim: int) -> Tensor:

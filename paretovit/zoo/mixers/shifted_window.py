@@ -31,6 +31,7 @@ class ShiftedWindow(Mixer):
     takes_prefix = False
     needs_grid = True
     alternates = True
+    rotates = True
     trials = ({"window": 2}, {"window": 3}, {"window": 4})
     into: Tensor
     back: Tensor
@@ -75,8 +76,8 @@ class ShiftedWindow(Mixer):
     def forward(self, tokens: Tokens) -> Tensor:
         B, _, D = tokens.x.shape
         x_BSD = tokens.x.index_select(1, self.into)
-        qkv = self.qkv(x_BSD).view(B * self.num_windows, self.slots, 3, self.heads, self.head_dim)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        qkv = self.qkv(x_BSD).view(B, -1, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = (self._windowed(part) for part in (*self.rotated(tokens, *qkv[:2], index=self.into), qkv[2]))
         bias = self._bias().to(q.dtype)
         if len(bias) > 1:
             bias = bias.repeat(B, 1, 1, 1)
@@ -84,10 +85,16 @@ class ShiftedWindow(Mixer):
         out_BSD = out.transpose(1, 2).reshape(B, -1, D)
         return self.proj(out_BSD.index_select(1, self.back))
 
+    def _windowed(self, part_BHSK: Tensor) -> Tensor:
+        """Slots of all windows in one row to windows beside one another, (B W, H, M, K)."""
+        return part_BHSK.unflatten(2, (self.num_windows, self.slots)).transpose(1, 2).flatten(0, 1)
+
     def reference(self, tokens: Tokens) -> Tensor:
         B, _, D = tokens.x.shape
         (rows, columns), (high, wide), (down, right) = self.grid, self.window, self.shift
-        q, k, v = (part.view(B, rows, columns, D) for part in self.qkv(tokens.x).chunk(3, dim=-1))
+        qkv = self.qkv(tokens.x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        heads = (*self.rotated(tokens, qkv[0], qkv[1]), qkv[2])
+        q, k, v = (part.transpose(1, 2).reshape(B, rows, columns, D) for part in heads)
         out = torch.zeros_like(q)
         places = [(r, c) for r in range(rows) for c in range(columns)]
         for r, c in places:

@@ -7,7 +7,6 @@ Paper    Dosovitskiy et al. 2020, "An Image is Worth 16x16 Words", eq. 1; withou
 from __future__ import annotations
 
 import torch
-from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from paretovit.zoo.positions import Position
@@ -15,13 +14,16 @@ from paretovit.zoo.tokens import Layout
 
 
 class Learned(Position):
-    """A table (1, N, D), added once; `prefix=False` leaves the class tokens without a place."""
+    """A table (1, N, D), added once; `prefix=False` leaves the class tokens without a place.
 
-    def __init__(self, dim: int, layout: Layout, *, prefix: bool = True) -> None:
+    Drawn normal with deviation `std`.
+    """
+
+    def __init__(self, dim: int, layout: Layout, *, prefix: bool = True, std: float = 0.02) -> None:
         super().__init__(dim, layout)
         self.skipped = 0 if prefix else layout.prefix
         self.table = nn.Parameter(torch.empty(1, layout.num_tokens - self.skipped, dim))
-        trunc_normal_(self.table, std=0.02)
+        nn.init.normal_(self.table, std=std)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         if not self.skipped:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from paretovit.zoo.tokens import Tokens
+from paretovit.zoo.tokens import Layout, Tokens
 
 
 class Readout(nn.Module, ABC):
@@ -18,7 +18,7 @@ class Readout(nn.Module, ABC):
     """
 
     prefix: ClassVar[int] = 0
-    norm_first: ClassVar[bool] = True
+    norm_first: bool = True
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -27,3 +27,7 @@ class Readout(nn.Module, ABC):
     @abstractmethod
     def forward(self, tokens: Tokens) -> Tensor:
         """One vector per image (B, D)."""
+
+    def macs(self, layout: Layout) -> int:
+        """Multiply-accumulates for one image of tokens that lie as told; closed form."""
+        return 0

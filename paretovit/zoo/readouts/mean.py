@@ -9,12 +9,14 @@ from paretovit.zoo.tokens import Tokens
 
 
 class Mean(Readout):
-    """The mean of the patch tokens, normed after; a token that stands for s patches counts s times.
+    """The mean of the patch tokens; a token that stands for s patches counts s times.
 
-    The norm comes after the mean, as in timm's `global_pool="avg"`.
+    The final norm comes after the mean, as in timm's `global_pool="avg"`, unless `norm_first`.
     """
 
-    norm_first = False
+    def __init__(self, dim: int, *, norm_first: bool = False) -> None:
+        super().__init__(dim)
+        self.norm_first = norm_first
 
     def forward(self, tokens: Tokens) -> Tensor:
         patches = tokens.x[:, tokens.prefix :]

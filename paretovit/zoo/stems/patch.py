@@ -9,19 +9,17 @@ import math
 
 from torch import Tensor, nn
 
-from paretovit.errors import UserError
-from paretovit.zoo.stems import Stem
+from paretovit.zoo.stems import Stem, check_divides
 
 
 class Patch(Stem):
     """A convolution whose kernel is its stride."""
 
+    first_conv = "proj"
+
     def __init__(self, in_chans: int, dim: int, image_px: int, patch_px: int) -> None:
         super().__init__()
-        if image_px % patch_px:
-            down, up = image_px // patch_px * patch_px, -(-image_px // patch_px) * patch_px
-            near = f"{down} or {up}" if down else str(up)
-            raise UserError(f"image size {image_px} is not divisible by the patch size {patch_px}; use {near} px")
+        check_divides(image_px, patch_px)
         side = image_px // patch_px
         self.grid = (side, side)
         self.proj = nn.Conv2d(in_chans, dim, patch_px, patch_px)

@@ -1,0 +1,95 @@
+"""A few convolutions in place of the one linear map of patches: tokens that have seen their surroundings.
+
+Paper    Xiao et al. 2021, "Early Convolutions Help Transformers See Better"; three convolutions without norm or
+         activation in Jeevan and Sethi 2022, "Resource-efficient Hybrid X-formers for Vision"; with ReLU and pooling in
+         Hassani et al. 2021, "Escaping the Big Data Paradigm with Compact Transformers", sec. 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor, nn
+
+from paretovit.errors import UserError
+from paretovit.spec import Part
+from paretovit.zoo.folders import NORMS, make
+from paretovit.zoo.stems import Stem, check_divides
+from paretovit.zoo.tokens import as_tokens
+
+
+class Conv(Stem):
+    """One convolution per entry of `widths`, and a last one to the width of the model.
+
+    Strides multiply to the patch: its prime factors from the largest, one per convolution in turn from the first
+    (patch 16 and three convolutions: 4, 2, 2), unless `strides` says otherwise. `kernel` is that of all, where a
+    stride is not longer. After each convolution comes `act`, then a max-pooling of 3 x 3 with stride 1 if `pool`;
+    `norm`, the name of a norm, once at the end.
+
+    Raises `UserError` for strides that do not fit the convolutions and the patch, and for an even kernel.
+    """
+
+    first_conv = "convs.0"
+
+    def __init__(
+        self,
+        in_chans: int,
+        dim: int,
+        image_px: int,
+        patch_px: int,
+        *,
+        widths: tuple[int, ...] = (32, 64),
+        strides: tuple[int, ...] | None = None,
+        kernel: int = 3,
+        bias: bool = True,
+        act: Literal["none", "relu", "gelu"] = "none",
+        pool: bool = False,
+        norm: str = "absent",
+    ) -> None:
+        super().__init__()
+        check_divides(image_px, patch_px)
+        strides = _shared(patch_px, len(widths) + 1) if strides is None else strides
+        if len(strides) != len(widths) + 1 or math.prod(strides) != patch_px:
+            raise UserError(
+                f"conv stem: {len(widths) + 1} strides must multiply to the patch {patch_px}, got {strides}"
+            )
+        if kernel < 1 or kernel % 2 == 0:
+            raise UserError(f"conv stem: kernel must be odd, got {kernel}")
+        if act not in _ACTS:
+            raise UserError(f"conv stem: act must be one of {', '.join(_ACTS)}, got {act!r}")
+        side = image_px // patch_px
+        self.grid = (side, side)
+        layers, channels, out_px, self._macs = list[nn.Module](), in_chans, image_px, 0
+        for width, stride in zip((*widths, dim), strides, strict=True):
+            reach = max(kernel, stride + 1 - stride % 2)  # no pixel is skipped
+            conv = nn.Conv2d(channels, width, reach, stride, padding=reach // 2, bias=bias)
+            layers += [conv, *(made() for made in _ACTS[act]), *([nn.MaxPool2d(3, 1, padding=1)] if pool else [])]
+            channels, out_px = width, out_px // stride
+            self._macs += out_px**2 * conv.weight.numel()
+        self.convs = nn.Sequential(*layers)
+        self.norm = make(NORMS, Part(norm), dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.norm(as_tokens(self.convs(image)))
+
+    def macs(self) -> int:
+        return self._macs
+
+
+def _shared(patch_px: int, convs: int) -> tuple[int, ...]:
+    """The prime factors of the patch dealt to the convolutions, largest first, round and round."""
+    strides, factor = [1] * convs, 2
+    factors = []
+    while patch_px > 1:
+        while patch_px % factor == 0:
+            factors.append(factor)
+            patch_px //= factor
+        factor += 1
+    for turn, factor in enumerate(sorted(factors, reverse=True)):
+        strides[turn % convs] *= factor
+    return tuple(strides)
+
+
+_ACTS: dict[str, tuple[Callable[[], nn.Module], ...]] = {"none": (), "relu": (nn.ReLU,), "gelu": (nn.GELU,)}
