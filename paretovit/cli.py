@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -222,6 +223,36 @@ def report(
 
         paths = write(rows, out)
     typer.echo(f"{paths[0]} and {len(paths) - 1} figures")
+
+
+@app.command()
+def reproduce(
+    paper: Annotated[
+        str | None, typer.Argument(metavar="[PAPER]", help="Such as hybrid-xformers; all papers by default.")
+    ] = None,
+    table: Annotated[int | None, typer.Option("--table", help="Only the table of this number.")] = None,
+    store: StoreUrl = STORE,
+    results: Annotated[
+        list[Path] | None, typer.Option("--results", help="JSON lines of more rows; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The tables of a paper, cell by cell: printed, ours, and whether they agree or why not."""
+    from paretovit import papers
+
+    rows = papers.stored_rows(store, results or (), default=STORE)
+    cells = [cell for name in ([paper] if paper else papers.names()) for cell in papers.reproduce(name, table, rows)]
+    if as_json:
+        _print_json([asdict(cell) for cell in cells])
+        return
+    from paretovit.report.tables import table as drawn
+
+    typer.echo(papers.heading(cells))
+    for sheet in papers.sheets(cells):
+        typer.echo()
+        _print(drawn(sheet.lines, sheet.columns, sheet.title))
+        typer.echo(sheet.notes)
+    typer.echo("\n" + "\n".join(papers.summary(cells)))
 
 
 @store_app.command("export")

@@ -24,6 +24,7 @@ from paretovit.zoo.initialise import INITS
 from paretovit.zoo.mixers import Mixer
 from paretovit.zoo.mlps import TokenMlp
 from paretovit.zoo.positions import Position
+from paretovit.zoo.recompute import recomputed
 from paretovit.zoo.sequences import Sequence
 from paretovit.zoo.stems import Stem
 from paretovit.zoo.tokens import Layout, Tokens
@@ -57,17 +58,20 @@ class Block(nn.Module):
         sequence = self.sequence
         if sequence is not None and sequence.where == "before":
             tokens = sequence(tokens, None)
-        normed, answer = tokens.with_x(self.norm1(tokens.x)), None
-        if sequence is not None and sequence.ask is not None:
-            mixed, answer = self.mixer.answer(normed, sequence.ask)
-        else:
-            mixed = self.mixer(normed)
+        normed, answer, entered = tokens.with_x(self.norm1(tokens.x)), None, tokens.x.detach()
+        with recomputed(normed.x, lambda: self.norm1(entered)):
+            if sequence is not None and sequence.ask is not None:
+                mixed, answer = self.mixer.answer(normed, sequence.ask)
+            else:
+                mixed = self.mixer(normed)
         tokens = tokens.with_x(tokens.x + self.drop_path(self.scale1(mixed)))
         if sequence is not None and sequence.where == "between":
             tokens = sequence(tokens, answer)
-        normed = tokens.with_x(self.norm2(tokens.x))
+        normed, between = tokens.with_x(self.norm2(tokens.x)), tokens.x.detach()
+        with recomputed(normed.x, lambda: self.norm2(between)):
+            worked = self.mlp(normed)
         stream = normed.x if self.normed_residual else tokens.x
-        tokens = tokens.with_x(stream + self.drop_path(self.scale2(self.mlp(normed))))
+        tokens = tokens.with_x(stream + self.drop_path(self.scale2(worked)))
         if sequence is not None and sequence.where == "after":
             tokens = sequence(tokens, None)
         return tokens

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
 from paretovit.zoo.mixers._kernelized import kernelized, kernelized_macs
+from paretovit.zoo.mixers._random_features import key_features
 from paretovit.zoo.tokens import Layout, Tokens
 
 RELU_EPS = 1e-3  # keeps the ReLU kernel's weights positive; the paper's code
@@ -77,10 +78,9 @@ class Performer(Mixer):
             q_BHNF, k_BHNF = q_BHNF.relu() + RELU_EPS, k_BHNF.relu() + RELU_EPS
         else:
             half_norm_BHN1 = k_BHNK.square().sum(-1, keepdim=True) * (0.5 * self.head_dim**-0.5)
-            largest_BH11 = (k_BHNF.amax(-1, keepdim=True) - half_norm_BHN1).amax(-2, keepdim=True).detach()
             q_BHNF = q_BHNF.softmax(-1)
-            k_BHNF = (k_BHNF - (half_norm_BHN1 + largest_BH11)).exp() + self.eps
-        out_BHNK = kernelized(q_BHNF, k_BHNF, qkv[2])
+            k_BHNF, _ = key_features(k_BHNF, half_norm_BHN1)
+        out_BHNK = kernelized(q_BHNF, k_BHNF, qkv[2], shift=0.0 if self.kernel == "relu" else self.eps)
         return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, -1))
 
     def reference(self, tokens: Tokens) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paretovit.zoo.mixers import Mixer, head_dim_of
+from paretovit.zoo.mixers._fixed import mixed_by
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -31,12 +32,7 @@ class SynthesizerRandom(Mixer):
             self.register_buffer("logits", logits_HNN)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        B, N, D = tokens.x.shape
-        v_BNHK = self.v(tokens.x).view(B, N, self.heads, self.head_dim)
-        # images beside one another as columns: one product per head, and no copy of the weights per image
-        v_HNC = v_BNHK.permute(2, 1, 0, 3).reshape(self.heads, N, -1)
-        out_HNC = self.logits.softmax(-1) @ v_HNC
-        return self.proj(out_HNC.view(self.heads, N, B, -1).permute(2, 1, 0, 3).reshape(B, N, D))
+        return self.proj(mixed_by(self.logits.softmax(-1), self.v(tokens.x)))
 
     def reference(self, tokens: Tokens) -> Tensor:
         values = self.v(tokens.x)

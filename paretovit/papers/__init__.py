@@ -1,0 +1,87 @@
+"""The tables of papers, cell by cell: printed, ours, and whether they agree or why not. One file per paper."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from paretovit.errors import UserError, unknown
+from paretovit.folder import Folder
+from paretovit.measurement import Measurement
+from paretovit.papers._cells import Cell, Verdict
+from paretovit.papers._rows import stored_rows
+from paretovit.papers._sheets import LEGEND, Sheet, sheet, summary, wrapped
+
+__all__ = [
+    "PAPERS",
+    "Cell",
+    "Paper",
+    "Sheet",
+    "Verdict",
+    "heading",
+    "names",
+    "reproduce",
+    "sheets",
+    "stored_rows",
+    "summary",
+]
+
+
+class Paper(ABC):
+    """What a paper prints, and what we get for it.
+
+    title    authors, year, title and venue
+    tables   its tables by number, each with a caption of ours
+    """
+
+    title: ClassVar[str]
+    tables: ClassVar[dict[int, str]]
+
+    @abstractmethod
+    def cells(self, table: int, rows: Sequence[Measurement]) -> list[Cell]:
+        """Every cell of a table, from top to bottom; `rows` is what has been measured and trained here."""
+
+
+PAPERS: Folder[Paper] = Folder("paretovit.papers", "paper")
+
+
+def reproduce(paper: str, table: int | None = None, rows: Sequence[Measurement] = ()) -> list[Cell]:
+    """The cells of a paper, "hybrid-xformers" for the file `hybrid_xformers.py`; of one of its tables, or of all.
+
+    Counts and sizes are worked out on the spot from our models, without weights; memory and accuracies are those of
+    `rows`. Raises `UserError` for a paper that is not here, or a table that it has not.
+    """
+    name = _file(paper)
+    if name not in PAPERS:
+        raise unknown("paper", paper, names())
+    tables = list(PAPERS.fact(name, "tables"))
+    if table is not None and table not in tables:
+        raise UserError(f"{paper} has no table {table}; it has {', '.join(map(str, tables))}")
+    made = PAPERS[name]()
+    return [cell for number in ([table] if table is not None else tables) for cell in made.cells(number, rows)]
+
+
+def names() -> list[str]:
+    """Every paper as it is called on the command line."""
+    return [name.replace("_", "-") for name in PAPERS.names()]
+
+
+def heading(cells: Sequence[Cell]) -> str:
+    """The papers that the cells are of, and how their sheets are to be read; lines of at most 100 characters."""
+    titles = [PAPERS.fact(_file(name), "title") for name in dict.fromkeys(cell.paper for cell in cells)]
+    return "\n".join(map(wrapped, [*titles, LEGEND]))
+
+
+def sheets(cells: Sequence[Cell]) -> list[Sheet]:
+    """The cells as text, a sheet for each table."""
+    made = []
+    for name, table in dict.fromkeys((cell.paper, cell.table) for cell in cells):
+        caption = PAPERS.fact(_file(name), "tables")[table]
+        of = [cell for cell in cells if (cell.paper, cell.table) == (name, table)]
+        made.append(sheet(of, f"{name}, table {table}: {caption}"))
+    return made
+
+
+def _file(paper: str) -> str:
+    return paper.replace("-", "_")

@@ -1,0 +1,17 @@
+"""Positive random features of keys: what every estimate of softmax attention by FAVOR+ does with them.
+
+Shapes   B images, N tokens, H heads, F features.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def key_features(dots_BHNF: Tensor, half_norm_BHN1: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(w . k - |k|^2 / 2) over the largest of its image and head, and the log of that, (B, H, 1, 1).
+
+    `dots` are the products w . k. Choromanski et al. 2020, eq. 5.
+    """
+    largest_BH11 = (dots_BHNF.detach().amax(-1, keepdim=True) - half_norm_BHN1.detach()).amax(-2, keepdim=True)
+    return (dots_BHNF - (half_norm_BHN1 + largest_BH11)).exp(), largest_BH11

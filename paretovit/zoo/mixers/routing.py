@@ -1,0 +1,132 @@
+"""Attention among tokens that lie in the same cluster, with clusters learned on the way.
+
+Idea     A query's weight goes to the keys that point where it points. Directions are clustered, each cluster takes
+         the tokens nearest to its centre, and only these hear each other: with sqrt(N) clusters the cost is N^1.5.
+Paper    Roy et al. 2020, "Efficient Content-Based Sparse Attention with Routing Transformers", sec. 4 and algorithm 1.
+Differs  As in the usual package directions are vectors over their length (the paper's layer norm also takes off the
+         mean), and queries meet keys as they are, not normed: one cluster of all tokens is plain attention. Centres
+         move to means, not sums, of what is nearest to them, and stay of length 1. Every head is routed.
+Shapes   B images, N tokens, D width, H heads, K width per head, C clusters, W tokens in a cluster.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paretovit.errors import UserError
+from paretovit.zoo.mixers import Mixer, head_dim_of
+from paretovit.zoo.mixers._chosen import exactly, put_back, take
+from paretovit.zoo.tokens import Layout, Tokens
+
+
+class Routing(Mixer):
+    """Softmax attention inside clusters: of `window` queries each, to the `window` keys nearest to its centre.
+
+    A token that several clusters take gets the mean of what it heard in each; one that no cluster takes gets
+    zeros, so that only the residual carries it on. `clusters=None` means the root of N, rounded; `window=None` an
+    equal share of the tokens, rounded up.
+
+    In training mode the centres, one set per head, follow their tokens as `decay` says, and the mean squared
+    distance of queries and keys to their nearest centre is added to `tokens.aux["routing_commitment"]`.
+    """
+
+    family = "sparse attention"
+    rotates = True
+    trials = ({"clusters": 1}, {"clusters": 4, "window": 5})
+    centers: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        layout: Layout,
+        *,
+        clusters: int | None = None,
+        window: int | None = None,
+        decay: float = 0.999,
+    ) -> None:
+        super().__init__(dim, heads, layout)
+        n = layout.num_tokens
+        if min(1 if count is None else count for count in (clusters, window)) < 1:
+            raise UserError(f"routing: needs a cluster and a token in it, got {clusters=}, {window=}")
+        if not 0 <= decay <= 1:
+            raise UserError(f"routing: decay must be between 0 and 1, got {decay}")
+        self.head_dim = head_dim_of(dim, heads, None)
+        self.clusters = max(1, round(n**0.5)) if clusters is None else clusters
+        self.window = min(n, -(-n // self.clusters) if window is None else window)
+        self.decay = decay
+        self.qk, self.v = nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
+        self.register_buffer("centers", F.normalize(torch.randn(heads, self.clusters, self.head_dim), dim=-1))
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        B, N, D = tokens.x.shape
+        H, K, C, W = self.heads, self.head_dim, self.clusters, self.window
+        with exactly(tokens.x):
+            qk_BNPK = self.qk(tokens.x.to(self.qk.weight.dtype)).view(B, N, 2 * H, K)
+            if self.rotation is not None:
+                turned = self.rotated(tokens, *qk_BNPK.transpose(1, 2).chunk(2, dim=1))
+                qk_BNPK = torch.cat(turned, dim=1).transpose(1, 2)
+            near_BPCN = self._nearness(qk_BNPK)
+            index_BPM = near_BPCN.topk(W, dim=-1, sorted=False).indices.flatten(2)
+            if self.training:
+                self._learn(tokens, qk_BNPK, near_BPCN)
+        v_BNHK = self.v(tokens.x).view(B, N, H, K)
+        q_BHMK, k_BHMK = take(qk_BNPK, index_BPM).to(v_BNHK.dtype).chunk(2, dim=1)
+        q_index, k_index = index_BPM.chunk(2, dim=1)
+        # clusters go in the place of heads: the output lies there as (.., token in it, cluster, width), and goes
+        # back in that order
+        q, k, v = (part.reshape(B * H, C, W, K) for part in (q_BHMK, k_BHMK, take(v_BNHK, k_index)))
+        out_BHMK = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H, W * C, K)
+        to_BHM = q_index.unflatten(2, (C, W)).transpose(2, 3).flatten(2)
+        heard_BNHK = put_back(out_BHMK, to_BHM, N)
+        times_BNH1 = put_back(torch.ones_like(out_BHMK[..., :1]), to_BHM, N)
+        return self.proj((heard_BNHK / times_BNH1.clamp(min=1)).view(B, N, D))
+
+    def _nearness(self, qk_BNPK: Tensor) -> Tensor:
+        """Cosine of the angle between the tokens' queries, then keys, and each centre (B, 2 H, C, N)."""
+        centers_2HCK = self.centers.clone().repeat(2, 1, 1)  # learning moves them before gradients ask for them
+        dots_BPCN = centers_2HCK.to(qk_BNPK.dtype) @ qk_BNPK.permute(0, 2, 3, 1)
+        return dots_BPCN / qk_BNPK.norm(dim=-1).clamp(min=1e-12).transpose(1, 2).unsqueeze(2)
+
+    def _learn(self, tokens: Tokens, qk_BNPK: Tensor, near_BPCN: Tensor) -> None:
+        loss = (2 - 2 * near_BPCN.amax(2)).mean()  # |a - b|^2 where both have length 1
+        name = "routing_commitment"
+        tokens.aux[name] = tokens.aux[name] + loss if name in tokens.aux else loss
+        with torch.no_grad():
+            directions = F.normalize(qk_BNPK, dim=-1).unflatten(2, (2, self.heads)).permute(3, 0, 2, 1, 4).flatten(1, 3)
+            nearest = near_BPCN.argmax(2).unflatten(1, (2, self.heads)).permute(2, 0, 1, 3).flatten(1)
+            mine_HCM = F.one_hot(nearest, self.clusters).mT.to(directions.dtype)
+            count_HC1 = mine_HCM.sum(-1, keepdim=True)
+            means = torch.where(count_HC1 > 0, mine_HCM @ directions / count_HC1.clamp(min=1), self.centers)
+            self.centers.copy_(F.normalize(self.decay * self.centers + (1 - self.decay) * means, dim=-1))
+
+    def reference(self, tokens: Tokens) -> Tensor:
+        B, N, _ = tokens.x.shape
+        q, k = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qk(tokens.x).chunk(2, -1))
+        q, k = self.rotated(tokens, q, k)
+        v = self.v(tokens.x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        out = torch.zeros_like(v)
+        for image in range(B):
+            for head in range(self.heads):
+                qh, kh, vh = q[image, head], k[image, head], v[image, head]
+                heard: list[list[Tensor]] = [[] for _ in range(N)]
+                for center in self.centers[head]:
+
+                    def nearest(rows: Tensor, center: Tensor = center) -> list[int]:
+                        near = [float(row @ center / row.norm()) for row in rows]
+                        return sorted(range(N), key=near.__getitem__, reverse=True)[: self.window]
+
+                    keys = nearest(kh)
+                    for i in nearest(qh):
+                        heard[i].append((kh[keys] @ qh[i] / self.head_dim**0.5).softmax(0) @ vh[keys])
+                for i in range(N):
+                    if heard[i]:
+                        out[image, head, i] = torch.stack(heard[i]).mean(0)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+    def macs(self) -> int:
+        n, d, c, w = self.layout.num_tokens, self.dim, self.clusters, self.window
+        return 4 * n * d * d + 2 * n * c * d + 2 * c * w * w * d
