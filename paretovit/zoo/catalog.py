@@ -118,6 +118,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         },
         sizes=("tiny", "small", "base", "large"),
     ),
+    "linformer": Architecture(
+        paper="Wang et al. 2020, Linformer",
+        arxiv="2006.04768",
+        slots=lambda scale: {"mixer": Part.of("linformer", length=min(64, max(1, scale.patches // 3)))},
+    ),
     "nystromformer": Architecture(
         paper="Xiong et al. 2021, Nystromformer",
         arxiv="2102.03902",
@@ -130,6 +135,42 @@ ARCHITECTURES: dict[str, Architecture] = {
         slots=lambda scale: {"mixer": Part.of("shifted_window", window=_window(scale))},
         frame=MEAN,
     ),
+    "maxvit_vit": Architecture(
+        paper="Tu et al. 2022, MaxViT: its block and grid attention on the plain skeleton",
+        arxiv="2204.01697",
+        slots=lambda scale: {"mixer": Part.of("block_grid", window=_window(scale))},
+        frame=MEAN,
+    ),
+    "routing": Architecture(
+        paper="Roy et al. 2020, Efficient Content-Based Sparse Attention with Routing Transformers",
+        arxiv="2003.05997",
+        slots=lambda scale: {"mixer": Part.of("routing", clusters=scale.side)},
+    ),
+    "sinkhorn": Architecture(
+        paper="Tay et al. 2020, Sparse Sinkhorn Attention",
+        arxiv="2002.11296",
+        slots=lambda scale: {"mixer": Part.of("sinkhorn", blocks=max(1, round(scale.patches / 28)), noise=1.0)},
+    ),
+    "informer": Architecture(
+        paper="Zhou et al. 2020, Informer",
+        arxiv="2012.07436",
+        slots=lambda scale: {"mixer": Part("informer")},
+    ),
+    "reformer": Architecture(
+        paper="Kitaev et al. 2020, Reformer",
+        arxiv="2001.04451",
+        slots=lambda scale: {"mixer": Part.of("reformer", chunk=32, rounds=4)},
+    ),
+    "synthesizer_dense": Architecture(
+        paper="Tay et al. 2020, Synthesizer",
+        arxiv="2005.00743",
+        slots=lambda scale: {"mixer": Part("synthesizer_dense")},
+    ),
+    "synthesizer_factorized_random": Architecture(
+        paper="Tay et al. 2020, Synthesizer",
+        arxiv="2005.00743",
+        slots=lambda scale: {"mixer": Part.of("synthesizer_factorized_random", rank=8)},
+    ),
     "synthesizer_random": Architecture(
         paper="Tay et al. 2020, Synthesizer",
         arxiv="2005.00743",
@@ -139,6 +180,32 @@ ARCHITECTURES: dict[str, Architecture] = {
         paper="Choromanski et al. 2020, Rethinking Attention with Performers",
         arxiv="2009.14794",
         slots=lambda scale: {"mixer": Part("performer")},
+    ),
+    "performer_relu": Architecture(
+        paper="Choromanski et al. 2020, Rethinking Attention with Performers: the ReLU kernel",
+        arxiv="2009.14794",
+        slots=lambda scale: {"mixer": Part.of("performer", kernel="relu")},
+    ),
+    "fourier_learner": Architecture(
+        paper="Choromanski et al. 2023, Learning a Fourier Transform for Linear Relative Positional Encodings",
+        arxiv="2302.01925",
+        slots=lambda scale: {"mixer": Part("fourier_learner")},
+    ),
+    "scatterbrain": Architecture(
+        paper="Chen et al. 2021, Scatterbrain",
+        arxiv="2110.15343",
+        slots=lambda scale: {"mixer": Part.of("scatterbrain", cluster=min(32, max(1, scale.patches // 4)))},
+    ),
+    "hydra": Architecture(
+        paper="Bolya et al. 2022, Hydra Attention",
+        arxiv="2209.07484",
+        slots=lambda scale: {"mixer": Part("hydra")},
+    ),
+    "poly_sa": Architecture(
+        paper="Babiloni et al. 2023, Linear Complexity Self-Attention with 3rd Order Polynomials",
+        arxiv="2107.02859",  # of its predecessor, Poly-NL; the journal's article has none
+        slots=lambda scale: {"mixer": Part("poly_sa")},
+        published={"small": Published(None, None, 71.48, "Nauen et al. 2023, table 1")},
     ),
     "linear_transformer": Architecture(
         paper="Katharopoulos et al. 2020, Transformers are RNNs",
@@ -154,6 +221,47 @@ ARCHITECTURES: dict[str, Architecture] = {
         paper="Lee-Thorp et al. 2021, FNet",
         arxiv="2105.03824",
         slots=lambda scale: {"mixer": Part("fnet")},
+        frame=MEAN,
+    ),
+    "mlp_mixer_vit": Architecture(
+        paper="Tolstikhin et al. 2021, MLP-Mixer: its token MLP on the plain skeleton",
+        arxiv="2105.01601",
+        slots=lambda scale: {"mixer": Part("mlp_mixer")},
+        frame=MEAN | {"position": Part("absent")},
+    ),
+    "gfnet_vit": Architecture(
+        paper="Rao et al. 2021, Global Filter Networks",
+        arxiv="2107.00645",
+        slots=lambda scale: {"mixer": Part("gfnet")},
+        frame=MEAN,
+    ),
+    "afno": Architecture(
+        paper="Guibas et al. 2021, Adaptive Fourier Neural Operators",
+        arxiv="2111.13587",
+        slots=lambda scale: {"mixer": Part.of("afno", blocks=8)},
+        frame=MEAN,
+    ),
+    "focal_vit": Architecture(
+        paper="Yang et al. 2022, Focal Modulation Networks",
+        arxiv="2203.11926",
+        slots=lambda scale: {"mixer": Part.of("focal", levels=3, window=3)},
+        frame=MEAN | {"position": Part("absent")},
+        published={
+            "tiny": Published(5.9, 1.1, 74.1, "Yang et al. 2022, FocalNet-T isotropic"),
+            "small": Published(22.4, 4.3, 80.9, "Yang et al. 2022, FocalNet-S isotropic"),
+            "base": Published(87.2, 16.9, 82.4, "Yang et al. 2022, FocalNet-B isotropic"),
+        },
+    ),
+    "conv_former_vit": Architecture(
+        paper="Yu et al. 2022, MetaFormer Baselines for Vision: its separable convolution on the plain skeleton",
+        arxiv="2210.13452",
+        slots=lambda scale: {"mixer": Part("separable_conv")},
+        frame=MEAN,
+    ),
+    "identityformer": Architecture(
+        paper="Yu et al. 2022, MetaFormer Baselines for Vision",
+        arxiv="2210.13452",
+        slots=lambda scale: {"mixer": Part("identity")},
         frame=MEAN,
     ),
     "pool_vit": Architecture(

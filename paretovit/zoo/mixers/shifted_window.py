@@ -9,12 +9,12 @@ Shapes   B images, N tokens, D width, H heads, K width per head, W windows, M to
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
+from paretovit.zoo.mixers._windows import attend_in_windows
 from paretovit.zoo.tokens import Grid, Layout, Tokens
 
 NOBODY = -1  # region of the slots that no token fills
@@ -74,20 +74,10 @@ class ShiftedWindow(Mixer):
         return bias_1HMM if self.deaf is None else bias_1HMM.masked_fill(self.deaf, float("-inf"))
 
     def forward(self, tokens: Tokens) -> Tensor:
-        B, _, D = tokens.x.shape
         x_BSD = tokens.x.index_select(1, self.into)
-        qkv = self.qkv(x_BSD).view(B, -1, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-        q, k, v = (self._windowed(part) for part in (*self.rotated(tokens, *qkv[:2], index=self.into), qkv[2]))
-        bias = self._bias().to(q.dtype)
-        if len(bias) > 1:
-            bias = bias.repeat(B, 1, 1, 1)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        out_BSD = out.transpose(1, 2).reshape(B, -1, D)
-        return self.proj(out_BSD.index_select(1, self.back))
-
-    def _windowed(self, part_BHSK: Tensor) -> Tensor:
-        """Slots of all windows in one row to windows beside one another, (B W, H, M, K)."""
-        return part_BHSK.unflatten(2, (self.num_windows, self.slots)).transpose(1, 2).flatten(0, 1)
+        qkv = self.qkv(x_BSD).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        q_BHSK, k_BHSK = self.rotated(tokens, qkv[0], qkv[1], index=self.into)
+        return self.proj(attend_in_windows(q_BHSK, k_BHSK, qkv[2], self._bias(), self.back))
 
     def reference(self, tokens: Tokens) -> Tensor:
         B, _, D = tokens.x.shape
