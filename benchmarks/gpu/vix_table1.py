@@ -3,8 +3,8 @@
     python benchmarks/gpu/vix_table1.py --data torch/cifar10 --out results/vix_table1_cuda.jsonl
 
 One call trains for nine minutes and stops after a whole epoch; the same call goes on, until it ends with exit code 0.
-By the paper's own seconds per epoch on a P100 (96 to 332) the twelve rows are some 30 hours there; the best of 40 epochs
-on the test images is what is reported, as in the paper. `--recipe vix_honest` holds images out instead.
+By the paper's own seconds per epoch on a P100 (96 to 332) the twelve rows are some 30 hours there; the best of 40
+epochs on the test images is what is reported, as in the paper. `--recipe vix_honest` holds images out instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from training_queue import Job, arguments, run  # noqa: E402
+from training_queue import Job, arguments, run
 
 KINDS = ("vit", "vip", "vil", "vin", "fnet", "mixer")
 MODELS = [f"vix_{hybrid}{kind}_patch1_32" for hybrid in ("", "hybrid_") for kind in KINDS]

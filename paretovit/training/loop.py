@@ -127,7 +127,9 @@ def _epoch(
     for step, (pixels, labels) in enumerate(batches(images, recipe, number, device), start=(number - 1) * steps):
         for group in optimizer.param_groups:
             group["lr"] = lr_at(recipe, step, steps) * group.get("lr_scale", 1.0)
-        loss = F.cross_entropy(module(pixels), labels, label_smoothing=recipe.label_smoothing)
+        with torch.autocast(device.type, getattr(torch, recipe.amp_dtype), enabled=recipe.amp_dtype != "float32"):
+            logits = module(pixels)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         (loss + _auxiliary(module, recipe)).backward()
         norm = nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_grad or math.inf)

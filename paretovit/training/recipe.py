@@ -27,6 +27,7 @@ class Recipe:
     drop_path        rate of the last residual branch; `build` lets it rise linearly from 0
     aux_weights      pairs of a model's auxiliary loss and its weight; losses not named here are not trained on
     hflip            mirror images at random, unless the data say that mirroring changes the class
+    amp_dtype        "float32", or "bfloat16" for mixed precision while training; accuracies are judged in float32
     train_images     train on so many, as many of each class; None for all
     held_out         share of them that is kept from training and judged after each epoch; the validation or test
                      split is then looked at once, at the end
@@ -51,6 +52,7 @@ class Recipe:
     label_smoothing: float = 0.0
     drop_path: float = 0.0
     aux_weights: tuple[tuple[str, float], ...] = ()
+    amp_dtype: str = "float32"
     train_images: int | None = None
     held_out: float = 0.0
     pick: str = "last"
@@ -73,6 +75,7 @@ class Recipe:
             ("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1"),
             ("aux_weights", all(0 <= w < math.inf for _, w in self.aux_weights), "0 or more each"),
             ("schedule", self.schedule in ("cosine", "constant"), "cosine or constant"),
+            ("amp_dtype", self.amp_dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
             ("train_images", self.train_images is None or self.train_images >= 1, "at least 1, or none"),
             ("held_out", 0 <= self.held_out < 1, "from 0 to below 1"),
             (

@@ -99,7 +99,7 @@ def training_rows(
         learned,
         device=device_name(device),
         runtime="torch_eager",
-        dtype="float32",
+        dtype=recipe.amp_dtype,
         batch_size=recipe.batch_size,
         threads=threads,
     )

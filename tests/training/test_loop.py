@@ -274,6 +274,20 @@ def test_all_parameters_decay_where_the_recipe_says_so(small_spec: ModelSpec, sh
     assert {group["weight_decay"] for group in groups} == {short.weight_decay}
 
 
+def test_mixed_precision_learns_as_well_and_is_a_condition_of_the_times(
+    tmp_path: Path, small_spec: ModelSpec, few_digits: Data, short: Recipe
+):
+    exact = train(small_spec, few_digits, short, out=tmp_path / "exact")
+    mixed = train(small_spec, few_digits, replace(short, amp_dtype="bfloat16"), out=tmp_path / "mixed")
+    losses = [next(row.value for row in r.rows if row.indicator == "train_loss") for r in (exact, mixed)]
+    assert losses[0] != losses[1]
+    assert abs(losses[0] - losses[1]) < 0.05
+    assert {row.conditions.dtype for row in mixed.rows if row.indicator.endswith("_s")} == {"bfloat16"}
+    assert all(p.dtype == torch.float32 for p in mixed.module.parameters())
+    with pytest.raises(UserError, match="amp_dtype must be float32 or bfloat16, got int8"):
+        replace(short, amp_dtype="int8")
+
+
 @pytest.mark.parametrize("opt", ["sgd", "lamb"])
 def test_other_optimizers_of_timm_resume_as_exactly(
     tmp_path: Path, small_spec: ModelSpec, few_digits: Data, short: Recipe, opt: str

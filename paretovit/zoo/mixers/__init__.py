@@ -24,6 +24,7 @@ class Mixer(nn.Module, ABC):
     takes_prefix    False if class tokens cannot pass through it; `build` then refuses them
     needs_grid      True if patch tokens must lie on their grid
     weighs_sizes    True if it minds `tokens.size`, the patches a token stands for
+    hears_alive     True if it minds `tokens.alive`, whatever the number of tokens
     rotates         True if it has queries and keys and passes them through `rotated`; else it refuses rotary positions
     alternates      True if it differs from block to block; it then takes `block`, counted from 0 in its stage
     trials          options, beside the default ones, with which the contract tests try it on some 30 tokens
@@ -36,6 +37,7 @@ class Mixer(nn.Module, ABC):
     takes_prefix: ClassVar[bool] = True
     needs_grid: ClassVar[bool] = False
     weighs_sizes: ClassVar[bool] = False
+    hears_alive: ClassVar[bool] = False
     rotates: bool = False
     alternates: ClassVar[bool] = False
     trials: ClassVar[tuple[dict[str, Any], ...]] = ()

@@ -5,8 +5,9 @@ Shapes   B images, N tokens, S slots of all windows in one row, H heads, K width
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
+
+from paretovit.zoo.mixers._softmax import attend
 
 
 def attend_in_windows(q_BHSK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tensor, slot_N: Tensor) -> Tensor:
@@ -19,7 +20,7 @@ def attend_in_windows(q_BHSK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tens
     bias = bias.to(q.dtype)
     if len(bias) > 1:
         bias = bias.repeat(images, 1, 1, 1)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    out = attend(q, k, v, bias=bias)
     # Whether windows and slots are one dimension of the output in memory depends on how attention is done, so a view
     # that takes it for granted would not export.
     out_BWMHK = out.unflatten(0, (images, -1)).transpose(2, 3)

@@ -7,10 +7,10 @@ Shapes   B images, N tokens, D width, H heads, K width per head.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretovit.zoo.mixers import Mixer, head_dim_of
+from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -26,6 +26,7 @@ class Attention(Mixer):
     family = "baseline"
     answers = ("class_row", "keys")
     weighs_sizes = True
+    hears_alive = True
     rotates = True
     trials = ({"fused": False}, {"head_dim": 6, "qkv_bias": False})
 
@@ -53,7 +54,7 @@ class Attention(Mixer):
 
     def _attend(self, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, bias: Tensor | None) -> Tensor:
         if self.fused:
-            return F.scaled_dot_product_attention(q_BHNK, k_BHNK, v_BHNK, attn_mask=bias)
+            return attend(q_BHNK, k_BHNK, v_BHNK, bias=bias)
         logits_BHNN = q_BHNK @ k_BHNK.mT * self.head_dim**-0.5
         return (logits_BHNN if bias is None else logits_BHNN + bias).softmax(-1) @ v_BHNK
 
@@ -103,6 +104,11 @@ def logit_bias(tokens: Tokens) -> Tensor | None:
     if tokens.size is not None:
         bias = tokens.size.log()
     if tokens.alive is not None:
-        gone = torch.zeros_like(tokens.x[..., 0]).masked_fill(tokens.alive < 0.5, float("-inf"))
+        if tokens.alive.requires_grad:
+            # The weights are to be proportional to `alive`, and removed tokens, of weight 0, to learn what hearing
+            # them would have changed. A logarithm of exactly 0 has no gradient; 1e-20 is not heard either.
+            gone = (tokens.alive + 1e-20).log()
+        else:
+            gone = torch.zeros_like(tokens.x[..., 0]).masked_fill(tokens.alive < 0.5, float("-inf"))
         bias = gone if bias is None else bias + gone
     return None if bias is None else bias[:, None, None, :].to(tokens.x.dtype)

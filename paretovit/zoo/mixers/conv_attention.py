@@ -9,11 +9,11 @@ Shapes   B images, N tokens, M keys, D width, H heads, K width per head.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
+from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -73,7 +73,7 @@ class ConvAttention(Mixer):
         for_values = for_keys if self.conv_v is None else seen(self.conv_v)
         q_BHNK, k_BHMK = self.rotated(tokens, heads(self.q, seen(self.conv_q)), heads(self.k, for_keys))
         v_BHMK = heads(self.v, for_values)
-        return self.proj(F.scaled_dot_product_attention(q_BHNK, k_BHMK, v_BHMK).transpose(1, 2).flatten(2))
+        return self.proj(attend(q_BHNK, k_BHMK, v_BHMK).transpose(1, 2).flatten(2))
 
     def reference(self, tokens: Tokens) -> Tensor:
         def heads(conv: _Convolved, linear: nn.Linear) -> Tensor:

@@ -117,7 +117,7 @@ class FourierLearner(Mixer):
         k_BHNF = torch.baddbmm(k_bias_LF, k_BHNK.flatten(1, 2), w_BKF).unflatten(1, (self.heads, N))
         half_norm_BHN1 = k_BHNK.square().sum(-1, keepdim=True) * (0.5 * self.head_dim**-0.5)
         k_BHNF, _ = key_features(k_BHNF, half_norm_BHN1)
-        out_BHNK = kernelized(q_BHNF.softmax(-1), k_BHNF, qkv[2], shift=self.eps)
+        out_BHNK = kernelized(q_BHNF.softmax(-1), k_BHNF, qkv[2], k_shift=self.eps)
         return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, D))
 
     def reference(self, tokens: Tokens) -> Tensor:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
 from paretovit.zoo.mixers._chosen import exactly, take
+from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -63,7 +63,7 @@ class Informer(Mixer):
             top_BHU = (dots_BHNS.amax(-1) - dots_BHNS.mean(-1)).topk(U, dim=-1, sorted=False).indices
         v_BNHK = self.v(tokens.x).view(B, N, H, K)
         q_BHUK = take(q_BHNK.transpose(1, 2), top_BHU).to(v_BNHK.dtype)
-        out = F.scaled_dot_product_attention(q_BHUK, k_BHNK.to(v_BNHK.dtype), v_BNHK.transpose(1, 2))
+        out = attend(q_BHUK, k_BHNK.to(v_BNHK.dtype), v_BNHK.transpose(1, 2))
 
         # Only what differs from the mean is projected, head by head, and added where it belongs.
         mean_B1HK = v_BNHK.mean(1, keepdim=True)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretovit.zoo.mixers import Mixer, head_dim_of
+from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -44,7 +45,7 @@ class LevitAttention(Mixer):
         qkv = self.qkv_norm(self.qkv(tokens.x).flatten(0, 1)).view(B, N, 3, self.heads, self.head_dim)
         q_BHNK, k_BHNK, v_BHNK = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         q_BHNK, k_BHNK = self.rotated(tokens, q_BHNK, k_BHNK)
-        out_BNC = F.scaled_dot_product_attention(q_BHNK, k_BHNK, v_BHNK).transpose(1, 2).flatten(2)
+        out_BNC = attend(q_BHNK, k_BHNK, v_BHNK).transpose(1, 2).flatten(2)
         return self.proj_norm(self.proj(F.gelu(out_BNC)).flatten(0, 1)).view_as(tokens.x)
 
     def reference(self, tokens: Tokens) -> Tensor:

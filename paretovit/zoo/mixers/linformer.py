@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
+from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.tokens import Layout, Tokens
 
 MAPS = {"headwise": 2, "key_value": 2, "keys_as_values": 1}  # from tokens to keys and values
@@ -78,7 +79,7 @@ class Linformer(Mixer):
     def forward(self, tokens: Tokens) -> Tensor:
         (q_BHNK,) = self.rotated(tokens, self.q(tokens.x).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2))
         k_BHLK, v_BHLK = (self._for_all_heads(part) for part in self._heard(tokens))
-        return self.proj(F.scaled_dot_product_attention(q_BHNK, k_BHLK, v_BHLK).transpose(1, 2).flatten(2))
+        return self.proj(attend(q_BHNK, k_BHLK, v_BHLK).transpose(1, 2).flatten(2))
 
     def _heard(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """Keys and values at their places, both (B, L, G K)."""

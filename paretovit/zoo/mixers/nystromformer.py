@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
+from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -150,7 +151,7 @@ def segment_means(x_BHNK: Tensor, segments: int) -> Tensor:
 def attention(q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, *, fused: bool = True) -> Tensor:
     """Softmax attention; its weights (B, H, N, M) are made and kept unless `fused`."""
     if fused:
-        return F.scaled_dot_product_attention(q_BHNK, k_BHMK, v_BHMK)
+        return attend(q_BHNK, k_BHMK, v_BHMK)
     return weights(q_BHNK, k_BHMK) @ v_BHMK
 
 

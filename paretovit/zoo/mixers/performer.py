@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
 from paretovit.zoo.mixers._kernelized import kernelized, kernelized_macs
-from paretovit.zoo.mixers._random_features import key_features
+from paretovit.zoo.mixers._random_features import exp_of_difference, key_features
 from paretovit.zoo.tokens import Layout, Tokens
 
 RELU_EPS = 1e-3  # keeps the ReLU kernel's weights positive; the paper's code
@@ -75,12 +75,14 @@ class Performer(Mixer):
         w_KF = self.projection.T * self.head_dim**-0.25  # q and k each carry the root of attention's scale
         q_BHNF, k_BHNF = q_BHNK @ w_KF, k_BHNK @ w_KF
         if self.kernel == "relu":
-            q_BHNF, k_BHNF = q_BHNF.relu() + RELU_EPS, k_BHNF.relu() + RELU_EPS
+            shifts = {"q_shift": RELU_EPS, "k_shift": RELU_EPS}
+            q_BHNF, k_BHNF = q_BHNF.relu_(), k_BHNF.relu_()
         else:
+            q_BHNF = exp_of_difference(q_BHNF, q_BHNF.detach().amax(-1, keepdim=True))
             half_norm_BHN1 = k_BHNK.square().sum(-1, keepdim=True) * (0.5 * self.head_dim**-0.5)
-            q_BHNF = q_BHNF.softmax(-1)
             k_BHNF, _ = key_features(k_BHNF, half_norm_BHN1)
-        out_BHNK = kernelized(q_BHNF, k_BHNF, qkv[2], shift=0.0 if self.kernel == "relu" else self.eps)
+            shifts = {"k_shift": self.eps}
+        out_BHNK = kernelized(q_BHNF, k_BHNF, qkv[2], **shifts)
         return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, -1))
 
     def reference(self, tokens: Tokens) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
 from paretovit.zoo.mixers._chosen import exactly, put_back, take
+from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -79,7 +80,7 @@ class Routing(Mixer):
         # clusters go in the place of heads: the output lies there as (.., token in it, cluster, width), and goes
         # back in that order
         q, k, v = (part.reshape(B * H, C, W, K) for part in (q_BHMK, k_BHMK, take(v_BNHK, k_index)))
-        out_BHMK = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H, W * C, K)
+        out_BHMK = attend(q, k, v).transpose(1, 2).reshape(B, H, W * C, K)
         to_BHM = q_index.unflatten(2, (C, W)).transpose(2, 3).flatten(2)
         heard_BNHK = put_back(out_BHMK, to_BHM, N)
         times_BNH1 = put_back(torch.ones_like(out_BHMK[..., :1]), to_BHM, N)

@@ -13,11 +13,11 @@ Shapes   B images, N tokens, D width, H heads, K width per head, M blocks, C tok
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
+from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.mixers.nystromformer import segment_means
 from paretovit.zoo.tokens import Layout, Tokens
 
@@ -95,7 +95,7 @@ class Sinkhorn(Mixer):
             if self.short:
                 bias = self._bias(log_BHMM).flatten(0, 1).unsqueeze(2).to(heard.dtype)
         # blocks go in the place of heads: the output lies there as (.., slot, block, width)
-        out = F.scaled_dot_product_attention(q_BHSK.reshape(B * H, M, C, K), heard[0], heard[1], attn_mask=bias)
+        out = attend(q_BHSK.reshape(B * H, M, C, K), heard[0], heard[1], bias=bias)
         out_BSD = out.view(B, H, M, C, K).permute(0, 2, 3, 1, 4).reshape(B, M * C, D)
         return self.proj(out_BSD if self.back is None else out_BSD.index_select(1, self.back))
 

@@ -11,11 +11,11 @@ Shapes   B images, N tokens, D width, H heads, K width per head, S times T the f
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
+from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -48,7 +48,7 @@ class SynthesizerDense(Mixer):
         hidden_BHNK, v_BHNK = hidden_v[0].relu(), hidden_v[1]
         if self.factors is None:
             places_BHNK = self.places.to(v_BHNK.dtype).expand(B, -1, -1, -1)
-            out_BHNK = F.scaled_dot_product_attention(hidden_BHNK, places_BHNK, v_BHNK, scale=1.0)
+            out_BHNK = attend(hidden_BHNK, places_BHNK, v_BHNK, scale=1.0)
         else:
             s, t = (hidden_BHNK @ self.places.mT).split(self.factors, dim=-1)
             logits_BHNN = (s.unsqueeze(-1) * t.unsqueeze(-2)).flatten(-2)[..., :N]
