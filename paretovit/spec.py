@@ -34,7 +34,8 @@ class Part:
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """Blocks of one width. The three slots `sequence`, `mixer`, `mlp` are the taxonomy: a model's place in
-    it is read off its spec. `between` is what leads from the stage before (or the stem) into this one."""
+    it is read off its spec. `between` is what leads from the stage before (or the stem) into this one. With `share`
+    there is one block, applied `depth` times."""
 
     depth: int
     dim: int
@@ -43,6 +44,7 @@ class Stage:
     mixer: Part = Part("attention")
     mlp: Part = Part("mlp")
     between: Part = Part("straight")
+    share: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

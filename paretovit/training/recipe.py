@@ -191,7 +191,14 @@ DEMO = Recipe(
     min_lr=1e-5,
     clip_grad=1.0,
     label_smoothing=0.1,
-    aux_weights=(("switch_balance", 0.01),),
+    # each from its paper
+    aux_weights=(
+        ("switch_balance", 0.01),
+        ("dynamic_vit_ratio", 2.0),
+        ("avit_ponder", 5e-4),
+        ("avit_distribution", 0.1),
+        ("routing_commitment", 1e-4),
+    ),
     # The strong decay is what tells 1,437 digits learnt from 1,437 digits memorised; shifted digits need more epochs.
     source="tuned here on the validation split of `digits`, for models of 4 blocks of width 64; `make demo` shows "
     "what it reaches",

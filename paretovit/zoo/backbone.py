@@ -8,7 +8,9 @@ Shapes   B images, N tokens, D width.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,8 +26,9 @@ from paretovit.zoo.initialise import INITS
 from paretovit.zoo.mixers import Mixer
 from paretovit.zoo.mlps import TokenMlp
 from paretovit.zoo.positions import Position
+from paretovit.zoo.positions.sin_cos import SinCos
 from paretovit.zoo.recompute import recomputed
-from paretovit.zoo.sequences import Sequence
+from paretovit.zoo.sequences import Sequence, Turn
 from paretovit.zoo.stems import Stem
 from paretovit.zoo.tokens import Layout, Tokens
 
@@ -83,6 +86,46 @@ class Block(nn.Module):
             macs += self.sequence.macs(self.mixer)
             macs += 0 if self.sequence.ask is None else self.mixer.answer_macs(self.sequence.ask)
         return macs
+
+
+class Blocks(nn.Sequential):
+    """The blocks of a stage, one after the other."""
+
+    def steps(self) -> Iterable[Callable[[Tokens], Tokens]]:
+        return self.children()
+
+    def macs(self) -> int:
+        return sum(block.macs() for block in self.children() if isinstance(block, Block))
+
+
+class SharedBlocks(Blocks):
+    """One block, applied `depth` times. Each time the tokens are first told where they lie and which time it is.
+
+    Paper    Dehghani et al. 2018, "Universal Transformers", sec. 2.1 and eq. 6: sines and cosines of the place and of
+             the step are added to the tokens before every step.
+    Differs  The place is a row and a column, and class tokens have none. The norms are before mixer and MLP. The
+             number of steps is fixed; the paper's adaptive halting is not here.
+    """
+
+    space: Tensor
+    time: Tensor
+
+    def __init__(self, block: Block, depth: int, layout: Layout) -> None:
+        super().__init__(block)
+        dim = block.mixer.dim
+        angle_TJ = torch.arange(1.0, depth + 1).unsqueeze(1) * 10_000.0 ** -(torch.arange(0, dim, 2) / dim)
+        time_TD = torch.stack((angle_TJ.sin(), angle_TJ.cos()), dim=-1).flatten(1)
+        self.register_buffer("space", SinCos(dim, layout).table, persistent=False)
+        self.register_buffer("time", time_TD, persistent=False)
+
+    def steps(self) -> Iterable[Callable[[Tokens], Tokens]]:
+        return [partial(self._step, moment_D) for moment_D in self.time]
+
+    def _step(self, moment_D: Tensor, tokens: Tokens) -> Tokens:
+        return self[0](tokens.with_x(tokens.x + (self.space + moment_D)))
+
+    def macs(self) -> int:
+        return len(self.time) * super().macs()
 
 
 class Backbone(nn.Module):
@@ -159,7 +202,8 @@ class Backbone(nn.Module):
             tokens = between(tokens)
             if tokens.grid is not None and (place_NA := getattr(self, f"places{i}")) is not None:
                 tokens.place = place_NA.expand(len(tokens.x), -1, -1)
-            for block in blocks.children():
+            assert isinstance(blocks, Blocks)
+            for block in blocks.steps():
                 if self.grad_checkpointing and self.training:
                     tokens = checkpoint(block, tokens, use_reentrant=False)
                 else:
@@ -221,33 +265,49 @@ class Backbone(nn.Module):
 
     def macs(self) -> int:
         """Multiply-accumulates of one image, summed over the parts' closed forms."""
-        parts = [module for module in self.modules() if isinstance(module, Stem | Between | Block)]
+        parts = [module for module in self.modules() if isinstance(module, Stem | Between | Blocks)]
         read = self.readout.macs(self.layout) + self.num_features * self.num_classes
         return sum(part.macs() for part in parts) + read
 
 
 def _blocks(
     stage: Stage, layout: Layout, spec: ModelSpec, position: Position, drop_path: list[float]
-) -> tuple[nn.Sequential, Layout]:
+) -> tuple[Blocks, Layout]:
     """The blocks of a stage, and the layout of the tokens that leave it."""
-    options = dict(stage.sequence.options)
-    steps_in = options.pop("blocks", SEQUENCES[stage.sequence.name].blocks(stage.depth))
+    if stage.share:
+        return _shared(stage, layout, spec, position, sum(drop_path) / stage.depth), layout
+    kind, options = SEQUENCES[stage.sequence.name], dict(stage.sequence.options)
+    steps_in = sorted(options.pop("blocks", kind.blocks(stage.depth)))
     part = Part.of(stage.sequence.name, **options)
     if any(not 0 <= i < stage.depth for i in steps_in):
-        raise UserError(f"{stage.sequence.name}: blocks {steps_in} do not lie in a stage of {stage.depth} blocks")
-    blocks = []
+        raise UserError(
+            f"{stage.sequence.name}: blocks {tuple(steps_in)} do not lie in a stage of {stage.depth} blocks"
+        )
+    blocks, start = [], layout
     for i in range(stage.depth):
         sequence: Sequence | None = None
         after = layout
         if i in steps_in:
-            sequence = make(SEQUENCES, part, stage.dim, layout)
+            turn = (Turn(steps_in.index(i), len(steps_in), start),) if kind.counts else ()
+            sequence = make(SEQUENCES, part, stage.dim, layout, *turn)
             after = sequence.after()
         mixer = _mixer(stage, after if sequence is not None and sequence.where == "before" else layout, sequence, i)
         _place(mixer, position)
         mlp = _mlp(stage, layout if sequence is not None and sequence.where == "after" else after)
         blocks.append(Block(mixer, mlp, sequence, spec, drop_path=drop_path[i]))
         layout = after
-    return nn.Sequential(*blocks), layout
+    return Blocks(*blocks), layout
+
+
+def _shared(stage: Stage, layout: Layout, spec: ModelSpec, position: Position, drop_path: float) -> SharedBlocks:
+    if stage.sequence != Stage.sequence or MIXERS[stage.mixer.name].alternates:
+        raise UserError(
+            f"a block that is shared over the depth is the same every time: {stage.sequence.name} and "
+            f"{stage.mixer.name} are not; take keep_all and a mixer that does not alternate, or share=False"
+        )
+    mixer = _mixer(stage, layout, None, 0)
+    _place(mixer, position)
+    return SharedBlocks(Block(mixer, _mlp(stage, layout), None, spec, drop_path=drop_path), stage.depth, layout)
 
 
 def _mixer(stage: Stage, layout: Layout, sequence: Sequence | None, block: int) -> Mixer:
@@ -258,6 +318,12 @@ def _mixer(stage: Stage, layout: Layout, sequence: Sequence | None, block: int) 
         raise UserError(
             f"{stage.sequence.name} asks the mixer for {sequence.ask!r}, which {stage.mixer.name} cannot tell; "
             f"mixers that can: {able}"
+        )
+    if layout.masked and not mixer.hears_alive:
+        able = ", ".join(name for name in MIXERS.names() if MIXERS.fact(name, "hears_alive", False))
+        raise UserError(
+            f"tokens that were removed stay masked in the sequence, and {stage.mixer.name} would hear them; mixers "
+            f"that do not: {able}"
         )
     return mixer
 
@@ -276,4 +342,11 @@ def _place(mixer: Mixer, position: Position) -> None:
 
 
 def _mlp(stage: Stage, layout: Layout) -> TokenMlp:
-    return make(MLPS, stage.mlp, stage.dim, layout)
+    mlp = make(MLPS, stage.mlp, stage.dim, layout)
+    if layout.masked and not mlp.alone:
+        able = ", ".join(name for name in MLPS.names() if MLPS.fact(name, "alone", True))
+        raise UserError(
+            f"tokens that were removed stay masked in the sequence, and {stage.mlp.name} would take them "
+            f"for others; MLPs that do not: {able}"
+        )
+    return mlp

@@ -21,11 +21,13 @@ class Layout:
     grid      rows and columns of the patch tokens while they lie on a grid, else None
     patches   patch tokens, that is all but the prefix
     prefix    class or summary tokens in front
+    masked    True if some of them may be tokens that are no longer alive, as `Tokens.alive` then says
     """
 
     grid: Grid | None
     patches: int
     prefix: int
+    masked: bool = False
 
     @classmethod
     def of_grid(cls, grid: Grid, prefix: int = 0) -> Layout:
@@ -37,7 +39,7 @@ class Layout:
 
     def without_grid(self, patches: int) -> Layout:
         """As many patch tokens as given, no longer on a grid."""
-        return Layout(None, patches, self.prefix)
+        return replace(self, grid=None, patches=patches)
 
 
 @dataclass
@@ -49,8 +51,10 @@ class Tokens:
     prefix  number of class or summary tokens
     place   (B, N, axes) coordinates, kept through removal and merging; None until somebody needs them
     size    (B, N) patches that a token stands for; None while every token stands for one
-    alive   (B, N) mask of tokens not yet removed, while training with soft removal
+    alive   (B, N), 0 for tokens that are here and must not be heard: removed while training, or in a batch whose
+            other images still have as many; None where all are alive
     aux     named losses and side outputs; the training loop adds what its recipe weighs
+    halting what tokens that stop at different depths have come to so far
     """
 
     x: Tensor
@@ -60,10 +64,15 @@ class Tokens:
     size: Tensor | None = None
     alive: Tensor | None = None
     aux: dict[str, Tensor] = field(default_factory=dict)
+    halting: Halting | None = None
 
     def with_x(self, x: Tensor) -> Tokens:
         """The same tokens with other values."""
-        return Tokens(x, self.grid, self.prefix, self.place, self.size, self.alive, self.aux)
+        return Tokens(x, self.grid, self.prefix, self.place, self.size, self.alive, self.aux, self.halting)
+
+    def add_loss(self, name: str, loss: Tensor) -> None:
+        """Add to the auxiliary loss of that name; each block that has one contributes."""
+        self.aux[name] = self.aux[name] + loss if name in self.aux else loss
 
     def keep(self, index: Tensor) -> Tokens:
         """The prefix and the patch tokens of `index` (B, M), counted from the first patch; the grid is gone."""
@@ -74,13 +83,36 @@ class Tokens:
             place=None if self.place is None else self._kept(self.place, index),
             size=None if self.size is None else self._kept(self.size, index),
             alive=None if self.alive is None else self._kept(self.alive, index),
+            halting=None if self.halting is None else self._halting_kept(self.halting, index),
         )
+
+    def _halting_kept(self, halting: Halting, index: Tensor) -> Halting:
+        home = halting.home
+        if home is None:
+            home = torch.arange(self.x.shape[1], device=self.x.device).expand(self.x.shape[:2])
+        return replace(halting, score=self._kept(halting.score, index), home=self._kept(home, index))
 
     def _kept(self, values: Tensor, index: Tensor) -> Tensor:
         at = index + self.prefix
         if values.ndim == 3:
             at = at.unsqueeze(-1).expand(-1, -1, values.shape[-1])
         return torch.cat((values[:, : self.prefix], values.gather(1, at)), dim=1)
+
+
+@dataclass
+class Halting:
+    """Tokens that stop at different depths, on their way through the blocks of a stage.
+
+    out     the tokens that will leave the stage, all of them; x is the weighted sum of the values they had so far
+    score   (B, N) halting scores of the tokens still in the sequence, added up
+    home    (B, N) where in `out` each of them belongs; None while none has left
+    means   the mean halting score after each block so far, while training
+    """
+
+    out: Tokens
+    score: Tensor
+    home: Tensor | None = None
+    means: tuple[Tensor, ...] = ()
 
 
 def as_map(x_BND: Tensor, grid: Grid) -> Tensor:

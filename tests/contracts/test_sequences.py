@@ -1,7 +1,8 @@
 """What every token-sequence method promises, whatever it does to the sequence.
 
-Each is tried as the catalog uses it, or with its defaults where no model of the catalog has it; with a class
-token and without, unless it refuses one of the two.
+Each is tried as the catalog uses it, or with its defaults where no model of the catalog has it, and with the options
+that its class offers for trial; with a class token and without, unless it refuses one of the two; by itself and in a
+model.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paretovit.cost.counting import count_module
+from paretovit.cost.counting import count, count_module
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Part, Stage
+from paretovit.zoo.backbone import Backbone
 from paretovit.zoo.catalog import ARCHITECTURES, FAMILIES, Scale, family
 from paretovit.zoo.folders import MIXERS, SEQUENCES
 from paretovit.zoo.mixers import Mixer
-from paretovit.zoo.sequences import Sequence
+from paretovit.zoo.sequences import Sequence, Turn
 from paretovit.zoo.tokens import Layout, Tokens
 
 IMAGES, GRID, DIM, HEADS = 3, (6, 5), 32, 4  # swapped sides show
@@ -27,13 +29,18 @@ IMAGES, GRID, DIM, HEADS = 3, (6, 5), 32, 4  # swapped sides show
 def parts() -> list[Part]:
     slots = [architecture.slots(Scale(side=5, depth=12)) for architecture in ARCHITECTURES.values()]
     used = {slot["sequence"] for slot in slots if "sequence" in slot}
-    return sorted(used | {Part(n) for n in SEQUENCES.names() if n not in {part.name for part in used}}, key=str)
+    default = {Part(name) for name in SEQUENCES.names() if name not in {part.name for part in used}}
+    trials = {Part.of(name, **trial) for name in SEQUENCES.names() for trial in SEQUENCES[name].trials}
+    return sorted(used | default | trials, key=str)
 
 
 def make(part: Part, prefix: int) -> Sequence:
+    """The method in the first of the two blocks of a stage that have it."""
     torch.manual_seed(0)
     options = {name: value for name, value in part.options if name != "blocks"}
-    return SEQUENCES[part.name](DIM, Layout.of_grid(GRID, prefix), **options).eval()
+    kind, layout = SEQUENCES[part.name], Layout.of_grid(GRID, prefix)
+    turn = (Turn(0, 2, layout),) if kind.counts else ()
+    return kind(DIM, layout, *turn, **options).eval()
 
 
 def accepted(part: Part) -> list[int]:
@@ -72,6 +79,11 @@ def case(request: pytest.FixtureRequest) -> Case:
     mixer = MIXERS["attention" if "attention" in able else able[0]](DIM, HEADS, sequence.layout).eval()
     x_BND = torch.randn(IMAGES, sequence.layout.num_tokens, DIM)
     return Case(part, sequence, mixer, Tokens(x_BND, grid=GRID, prefix=prefix))
+
+
+def living(tokens: Tokens, image: int) -> Tensor:
+    """The tokens of an image that others may hear."""
+    return tokens.x[image] if tokens.alive is None else tokens.x[image][tokens.alive[image] > 0.5]
 
 
 def with_everything(tokens: Tokens) -> Tokens:
@@ -128,13 +140,16 @@ def test_its_blocks_lie_in_the_stage(name: str, depth: int) -> None:
 
 def test_returns_the_layout_it_announced(case: Case) -> None:
     out, layout = case.run(case.tokens), case.sequence.after()
-    assert out.x.shape == (IMAGES, layout.num_tokens, DIM)
+    images, count, dim = out.x.shape
+    assert (images, dim) == (IMAGES, DIM)
+    # how many are left may depend on the images
+    assert count <= layout.num_tokens if layout.masked else count == layout.num_tokens
     assert (out.grid, out.prefix) == (layout.grid, layout.prefix)
 
 
 def test_never_mixes_images(case: Case) -> None:
     alone = case.tokens.with_x(case.tokens.x[1:2])
-    torch.testing.assert_close(case.run(case.tokens).x[1:2], case.run(alone).x)
+    torch.testing.assert_close(living(case.run(case.tokens), 1), living(case.run(alone), 0))
 
 
 def test_class_tokens_stay_in_front_untouched(case: Case) -> None:
@@ -142,15 +157,22 @@ def test_class_tokens_stay_in_front_untouched(case: Case) -> None:
     torch.testing.assert_close(case.run(case.tokens).x[:, :prefix], case.tokens.x[:, :prefix], rtol=0, atol=0)
 
 
-def test_shortens_in_training_as_in_inference(case: Case) -> None:
+def test_shortens_in_training_as_in_inference_or_marks_the_removed(case: Case) -> None:
     case.sequence.train()
-    assert case.run(case.tokens).x.shape[1] == case.sequence.after().num_tokens
+    out, layout = case.run(case.tokens), case.sequence.after()
+    if layout.masked:
+        assert out.alive is not None
+        assert out.alive.shape == out.x.shape[:2] == case.tokens.x.shape[:2]
+        assert set(out.alive.unique().tolist()) <= {0, 1}
+    else:
+        assert out.alive is None
+        assert out.x.shape[1] == layout.num_tokens
 
 
 def test_gradients_reach_every_parameter_and_the_tokens(case: Case) -> None:
     case.tokens.x.requires_grad_()
     case.sequence.train()
-    case.run(case.tokens).x.square().sum().backward()
+    case.mixer(case.run(case.tokens)).square().sum().backward()  # what is marked as removed is not heard
     for name, parameter in case.sequence.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -167,7 +189,7 @@ def test_macs_are_those_of_its_operators(case: Case) -> None:
 def test_what_goes_with_a_token_follows_it(case: Case) -> None:
     given = with_everything(case.tokens)
     out = case.run(given)
-    count = case.sequence.after().num_tokens
+    count = out.x.shape[1]
     assert out.place is not None
     assert out.place.shape == (IMAGES, count, 2)
     assert out.place.amin() >= 0, "a kept or merged token lies where its patches lay"
@@ -206,3 +228,73 @@ def test_a_copy_with_its_state_does_the_same(case: Case) -> None:
     expected = case.run(case.tokens).x
     case.sequence = copy
     torch.testing.assert_close(case.run(case.tokens).x, expected, rtol=0, atol=0)
+
+
+# In a model: 64 patches, four blocks, weights large enough that tokens differ and choices with them.
+
+
+def spec_of(part: Part) -> ModelSpec:
+    stage = Stage(depth=4, dim=DIM, heads=HEADS, sequence=part)
+    readout = Part("class_token" if 1 in accepted(part) else "mean")
+    return ModelSpec(name="tiny", stages=(stage,), image_px=32, patch_px=4, num_classes=5, readout=readout)
+
+
+def model_of(part: Part) -> Backbone:
+    torch.manual_seed(0)
+    model = Backbone(spec_of(part)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) / 5)
+    return model
+
+
+IMAGE_B3HW = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+REDUCING = [part for part in parts() if part.name != "keep_all"]
+each_part = pytest.mark.parametrize("part", parts(), ids=str)
+
+
+@each_part
+def test_in_a_model_each_image_fares_as_it_does_alone(part: Part) -> None:
+    model = model_of(part)
+    alone = torch.cat([model(image[None]) for image in IMAGE_B3HW])
+    torch.testing.assert_close(model(IMAGE_B3HW), alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("part", REDUCING, ids=str)
+def test_in_a_model_it_spares_operators_at_inference(part: Part) -> None:
+    plain, reduced = model_of(Part("keep_all")), model_of(part)
+    assert count_module(reduced, IMAGE_B3HW).macs < 0.95 * count_module(plain, IMAGE_B3HW).macs
+
+
+@each_part
+def test_in_a_model_macs_are_those_of_its_operators(part: Part) -> None:
+    spec = spec_of(part)
+    assert count(lambda: Backbone(spec), (1, 3, 32, 32)).macs == Backbone(spec).macs()
+
+
+@each_part
+def test_in_a_model_gradients_reach_every_parameter(part: Part) -> None:
+    model = model_of(part).train()
+    torch.manual_seed(0)
+    (model(IMAGE_B3HW).square().sum() + sum(model.aux.values())).backward()
+    missed = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert missed == []
+
+
+@each_part
+def test_in_a_model_the_state_is_all_there_is(part: Part) -> None:
+    model, copy = model_of(part), Backbone(spec_of(part)).eval()
+    copy.load_state_dict(model.state_dict())
+    torch.testing.assert_close(copy(IMAGE_B3HW), model(IMAGE_B3HW), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in MIXERS.names() if MIXERS.fact(name, "hears_alive", False)])
+def test_a_mixer_that_minds_the_dead_hears_the_living_alone(name: str) -> None:
+    torch.manual_seed(0)
+    mixer = MIXERS[name](DIM, HEADS, Layout.of_grid(GRID, 1)).eval()
+    x, alive = torch.randn(2, 31, DIM), torch.ones(2, 31)
+    alive[:, [3, 7, 30]] = 0
+    left = alive[0] > 0.5
+    heard = mixer(Tokens(x[:, left], prefix=1))
+    for given in (alive, alive.clone().requires_grad_()):
+        torch.testing.assert_close(mixer(Tokens(x, prefix=1, alive=given))[:, left], heard)

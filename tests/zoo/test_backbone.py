@@ -72,7 +72,7 @@ def test_gives_timms_features_before_the_head(twins: tuple[Backbone, nn.Module])
     torch.testing.assert_close(ours.forward_head(features, pre_logits=True), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["vit", "fnet", "evit_fuse", "tome", "token_learner", "switch"])
+@pytest.mark.parametrize("name", ["vit", "fnet", "evit_fuse", "tome", "token_learner", "switch", "dynamic_vit", "avit"])
 def test_forward_is_features_then_head(name: str) -> None:
     model = noisy(Backbone(replace(resolve(f"{name}_pico_patch8_32"), num_classes=5)))
     image = images()
@@ -125,6 +125,9 @@ def test_names_the_near_sizes_where_patches_do_not_fit(px: int, near: str) -> No
     [
         (with_slots(mixer=Part("fnet"), sequence=Part("evit")), "mixers that can: .*attention"),
         (with_slots(mixer=Part("performer"), sequence=Part.of("tome", r=2)), "mixers that can: .*attention"),
+        (with_slots(mixer=Part("performer"), sequence=Part("dynamic_vit")), "performer would hear.*: attention"),
+        (with_slots(mixer=Part("fnet"), sequence=Part("avit")), "fnet would hear.*: attention"),
+        (with_slots(mlp=Part("switch"), sequence=Part("avit")), "switch would take.*: mlp"),
         (with_slots(mixer=Part("shifted_window")), "give the model the read-out 'mean'"),
         (with_slots(sequence=Part.of("evit", blocks=(1, 3))), r"blocks \(1, 3\) do not lie in a stage of 3"),
         (with_slots(mixer=Part("performr")), "did you mean performer"),
@@ -197,7 +200,7 @@ def test_drop_path_acts_in_training_only_and_never_in_the_first_block() -> None:
     assert [block.drop_path.drop_prob for block in dropping.stages[0][1:]] == pytest.approx([0.45, 0.9])
 
 
-@pytest.mark.parametrize("name", ["vit", "tome", "switch"])
+@pytest.mark.parametrize("name", ["vit", "tome", "switch", "dynamic_vit", "avit", "universal"])
 def test_checkpointing_changes_memory_and_not_gradients(name: str) -> None:
     model = Backbone(replace(resolve(f"{name}_pico_patch8_32"), num_classes=5), drop_path=0.3).train()
 
@@ -266,7 +269,7 @@ def test_compiles_into_one_graph(architecture: str) -> None:
 
 
 def test_runs_under_autocast_and_in_half_precision() -> None:
-    for name in ("vit", "tome", "switch", "token_learner"):
+    for name in ("vit", "tome", "switch", "token_learner", "dynamic_vit", "avit"):
         spec = resolve(f"{name}_pico_patch8_32")
         model = Backbone(replace(spec, stages=(replace(spec.stages[0], depth=1),))).train()
         with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -19,6 +19,6 @@ def attend(
     if not slow:
         return F.scaled_dot_product_attention(q_BHNK, k_BHMK, v_BHMK, attn_mask=bias, scale=scale)
     with torch.autocast("cpu", enabled=False):
-        wide = (part.float() for part in (q_BHNK, k_BHMK, v_BHMK))
+        q, k, v = q_BHNK.float(), k_BHMK.float(), v_BHMK.float()
         mask = None if bias is None else bias.float()
-        return F.scaled_dot_product_attention(*wide, attn_mask=mask, scale=scale).to(q_BHNK.dtype)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale).to(q_BHNK.dtype)

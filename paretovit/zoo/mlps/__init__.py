@@ -13,10 +13,14 @@ from paretovit.zoo.tokens import Layout, Tokens
 class TokenMlp(nn.Module, ABC):
     """Works on tokens one by one: (B, N, D) to (B, N, D), without the residual and the norm around it.
 
-    A subclass takes `(dim, layout, *, its options)` and states `family`, its class in the taxonomy.
+    A subclass takes `(dim, layout, *, its options)` and states
+
+    family   its class in the taxonomy
+    alone    False if what becomes of a token depends on which others there are
     """
 
     family: ClassVar[str]
+    alone: ClassVar[bool] = True
 
     def __init__(self, dim: int, layout: Layout) -> None:
         super().__init__()

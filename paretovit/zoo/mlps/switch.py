@@ -36,6 +36,7 @@ class Switch(TokenMlp):
     """
 
     family = "specialized parameters"
+    alone = False  # masked tokens would take seats
 
     def __init__(
         self,

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from paretovit.zoo.mixers import Mixer
 from paretovit.zoo.tokens import Layout, Tokens
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Which of the blocks of a stage that have the method it is in.
+
+    index   counted from 0
+    count   how many there are
+    start   the layout of the tokens that the first of them sees
+    """
+
+    index: int
+    count: int
+    start: Layout
+
+    @property
+    def last(self) -> bool:
+        return self.index == self.count - 1
 
 
 class Sequence(nn.Module, ABC):
@@ -19,11 +38,18 @@ class Sequence(nn.Module, ABC):
     family   its class in the taxonomy
     where    "before" the mixer, "between" mixer and MLP, or "after" the MLP of its block
     ask      what it asks of the block's mixer ("class_row", "keys"), or None; only for `where = "between"`
+    counts   True if it matters which of its blocks it is in; it then takes a `Turn` behind the layout
+    trials   options, beside those of the catalog, with which the contract tests try it on some 30 tokens
+
+    In training mode it may leave removed tokens where they are and mark them in `tokens.alive`; its `after` is then
+    `masked`, and only mixers and MLPs that mind the mark can follow.
     """
 
     family: ClassVar[str]
     where: ClassVar[Literal["before", "between", "after"]]
     ask: ClassVar[str | None] = None
+    counts: ClassVar[bool] = False
+    trials: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     def __init__(self, dim: int, layout: Layout) -> None:
         super().__init__()
