@@ -3,8 +3,8 @@
     python benchmarks/vix_costs.py memory results/vix_memory.jsonl
     python benchmarks/vix_costs.py tokens results/vix_tokens.jsonl
 
-`memory` is peak live bytes of a training step at batch 64 and 1,025 tokens, for the twelve models of table 1, and
-for those whose attention comes as one operator also without that, as when the paper was written.
+`memory` is peak live bytes of a training step at batch 64 and 1,025 tokens, for the models with linear embedding of
+table 1, and for those whose attention comes as one operator also without that, as when the paper was written.
 `tokens` is latency, training step and both peaks of the linear-embedding models from 256 to 16,384 tokens, one image,
 against softmax attention as one operator; the Mixer's token MLP, quadratic in its parameters, ends at 4,096.
 What a file has already is not measured again.
@@ -38,7 +38,7 @@ def carry_out(specs: Sequence[ModelSpec], out: Path, *, indicators: list[str], b
 
 
 def memory(out: Path) -> None:
-    specs = [resolve(f"vix_{hybrid}{kind}_patch1_32") for hybrid in ("", "hybrid_") for kind in KINDS]
+    specs = [resolve(f"vix_{kind}_patch1_32") for kind in KINDS]
     then = [replace(unfused(spec), name=f"{spec.name}, unfused") for spec in specs if unfused(spec).key != spec.key]
     # one process at a time: unfused attention needs 8 GB
     carry_out([*specs, *then], out, indicators=["peak_bytes_train"], batch_size=64, care=Care(rounds=3, group=1))
