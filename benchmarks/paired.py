@@ -40,11 +40,15 @@ def seconds_in_turn(
 
 def compare(
     case: dict[str, Any], ours: Callable[[], Any], peers: dict[str, Callable[[], Any]], *, rounds: int = 41
-) -> None:
-    """Prints one JSON line per peer: medians, quartiles, and the median over rounds of peer's time / our time."""
+) -> dict[str, float]:
+    """Prints one JSON line per peer: medians, quartiles, and the median over rounds of peer's time / our time.
+
+    Returns that last number of every peer.
+    """
     busy, start = Busy(), time.perf_counter()
     took = seconds_in_turn({"ours": ours, **peers}, rounds=rounds)
     share = busy.share(time.perf_counter() - start)
+    medians = {}
     for peer in peers:
         ratios = [p / o for p, o in zip(took[peer], took["ours"], strict=True)]
         emit(
@@ -58,6 +62,8 @@ def compare(
                 "busy": share,
             }
         )
+        medians[peer] = spread(ratios)["median"]
+    return medians
 
 
 def spread(values: list[float]) -> dict[str, float]:

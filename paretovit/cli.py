@@ -80,12 +80,16 @@ def count(
     img_size: ImgSize = None,
     in_chans: InChans = None,
     num_classes: NumClasses = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Predict the peaks of memory of inference and training, too.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Images per call, for --memory.")] = 8,
     as_json: Json = False,
 ) -> None:
     """Static indicators: parameters, multiply-accumulates, activations and more; no weights are allocated."""
     from paretovit.cost.count import count as run
 
-    _show(run(_specs(names, img_size, in_chans, num_classes)), as_json)
+    _show(run(_specs(names, img_size, in_chans, num_classes), batch_size=batch_size if memory else None), as_json)
 
 
 @app.command()

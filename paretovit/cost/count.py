@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from paretovit.cost.folders import INDICATORS
 from paretovit.cost.indicators import Static
+from paretovit.cost.live_bytes import predicted_rows
 from paretovit.cost.subject import Setting, Subject
 from paretovit.devices import origin
 from paretovit.measurement import Conditions, Measurement
@@ -13,8 +14,9 @@ from paretovit.spec import ModelSpec
 from paretovit.zoo.catalog import resolve
 
 
-def count(models: Sequence[str | ModelSpec]) -> list[Measurement]:
-    """Every static indicator of the models, for one image; nothing is allocated.
+def count(models: Sequence[str | ModelSpec], *, batch_size: int | None = None) -> list[Measurement]:
+    """Every static indicator of the models, for one image, and with a batch size the predicted peaks of memory of
+    inference and of training on such batches; nothing is allocated.
 
     Raises `UserError` for unknown names and for an operator that nobody can count.
     """
@@ -36,4 +38,6 @@ def count(models: Sequence[str | ModelSpec]) -> list[Measurement]:
                     origin=made,
                 )
             )
+        if batch_size is not None:
+            rows += predicted_rows(spec, batch_size=batch_size)
     return rows

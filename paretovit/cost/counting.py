@@ -8,10 +8,8 @@ layout for a convolution than it then uses.
 from __future__ import annotations
 
 import copy
-import gc
-import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
@@ -20,8 +18,8 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paretovit.cost.on_meta import MetaResults, needs_values, no_collection, values_are_asked_for
 from paretovit.cost.rules import Call, Uncountable, Work, find_rule, operator_name, rule
-from paretovit.errors import Unmeasurable
 
 __all__ = ["Call", "Count", "OperatorCount", "Uncountable", "Work", "count", "count_module", "rule"]
 
@@ -65,8 +63,8 @@ def count(make_module: Callable[[], nn.Module], input_shape: Sequence[int]) -> C
     Raises `Uncountable` for an operator without a rule, and `Unmeasurable` for a model whose operators depend on
     the values of its tensors: `count_module` counts such a model on real ones.
     """
-    with _no_collection():
-        with torch.device("meta"), _OperatorCounter(counting=False), _values_are_asked_for():
+    with no_collection():
+        with torch.device("meta"), _OperatorCounter(counting=False), values_are_asked_for():
             module = make_module().to("meta")
             image = torch.empty(tuple(input_shape))
         return count_module(module, image)
@@ -84,7 +82,7 @@ def count_module(module: nn.Module, *inputs: Tensor) -> Count:
         # In this mode the counter sees operators before they are taken apart into what their device prefers.
         stack.enter_context(torch.inference_mode())
         stack.enter_context(counter)
-        stack.enter_context(_values_are_asked_for())
+        stack.enter_context(values_are_asked_for())
         module(*inputs)
     totals = [OperatorCount(*total) for total in counter.totals.values()]
     by_cost = sorted(zip(counter.totals, totals, strict=True), key=lambda item: astuple(item[1])[1:], reverse=True)
@@ -105,7 +103,7 @@ class _OperatorCounter(TorchDispatchMode):
         super().__init__()
         self.totals: dict[str, list[int]] = {}
         self.counting = counting
-        self.run = _MetaResults()
+        self.run = MetaResults()
 
     def add(self, call: Call) -> None:
         counted_by = find_rule(call.operator)
@@ -131,85 +129,13 @@ class _OperatorCounter(TorchDispatchMode):
             result = self.run(func, args, kwargs)
         except RuntimeError as error:
             if not _DATA_DEPENDENT.isdisjoint(func.tags):
-                raise _needs_values(operator_name(func)) from error
+                raise needs_values(operator_name(func)) from error
             raise
         if func is _ATTENTION and result.ndim > 2:
             result = result.transpose(-3, -2).contiguous().transpose(-3, -2)
         if self.counting:
             self.add(Call(func, args, kwargs, result))
         return result
-
-
-class _MetaResults:
-    """Runs an operator on meta tensors once for every kind of argument, and remembers what came out.
-
-    A result on meta is its shape, strides and dtype, and these follow from those of the arguments. Working them
-    out takes torch up to milliseconds, most of the time of counting; the blocks of a model ask the same again.
-    Views, whose results share more than a shape, and operators with arguments on other devices are run each time.
-    """
-
-    def __init__(self) -> None:
-        self.known: dict[Any, Any] = {}
-
-    def __call__(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if func.is_view or torch.Tag.inplace_view in func.tags:
-            return func(*args, **kwargs)
-        try:
-            key = (func, _kind(args), _kind(tuple(kwargs.items())))
-            known = self.known.get(key)
-        except TypeError:
-            return func(*args, **kwargs)
-        if known is not None:
-            return args[0] if known is _FIRST_ARGUMENT else _remade(known)
-        result = func(*args, **kwargs)
-        if args and result is args[0]:
-            self.known[key] = _FIRST_ARGUMENT
-        elif not func._schema.is_mutable:
-            with suppress(TypeError):  # results on another device
-                self.known[key] = _kind(result)
-        return result
-
-
-_FIRST_ARGUMENT = object()  # what an in-place operator returns
-
-
-def _kind(value: Any) -> Any:
-    """All of a value that a result on meta depends on. Raises TypeError for tensors that are not plain meta ones."""
-    if isinstance(value, Tensor):
-        if not value.is_meta or type(value) not in (Tensor, nn.Parameter):
-            raise TypeError("not a meta tensor")
-        return Tensor, value.shape, value.stride(), value.dtype
-    if isinstance(value, tuple | list):
-        return type(value), *map(_kind, value)
-    return type(value), value
-
-
-def _remade(kind: Any) -> Any:
-    """A value of this kind, tensors without storage."""
-    if kind[0] is Tensor:
-        return torch.empty_strided(kind[1], kind[2], dtype=kind[3], device="meta")
-    if kind[0] in (tuple, list):
-        return kind[0](map(_remade, kind[1:]))
-    return kind[1]
-
-
-def _needs_values(what: str) -> Unmeasurable:
-    return Unmeasurable(
-        f"{what} needs values, which tensors without storage do not have; count this model on real tensors, "
-        f"with count_module"
-    )
-
-
-@contextmanager
-def _values_are_asked_for() -> Iterator[None]:
-    """Says so where values of meta tensors are asked for by no operator, as in `tolist`."""
-    try:
-        yield
-    except (RuntimeError, TypeError) as error:
-        reason = str(error).split("\n")[0]
-        if isinstance(error, Unmeasurable) or not re.search("meta (tensor|device)", reason, re.IGNORECASE):
-            raise
-        raise _needs_values(f"this model ({reason.rstrip('.;!')})") from error
 
 
 @contextmanager
@@ -221,19 +147,6 @@ def _without_fast_path() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Holds off the garbage collector: building makes many objects and little garbage, and going through all that
-    torch and timm hold, as happens midway otherwise, takes longer than the whole count."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextmanager

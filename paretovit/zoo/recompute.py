@@ -14,7 +14,7 @@ def recomputed(value: Tensor, again: Callable[[], Tensor]) -> AbstractContextMan
     """Operators called inside that keep `value` for the backward pass keep `again` in its place.
 
     `again` must give `value` once more, bit for bit, from what is kept anyway. A compiled model is left alone: the
-    compiler weighs the same choice for the whole graph.
+    compiler weighs the same choice for the whole graph. Second derivatives (`create_graph=True`) are refused.
     """
     if not (torch.is_grad_enabled() and value.requires_grad) or torch.compiler.is_compiling():
         return nullcontext()
@@ -22,10 +22,12 @@ def recomputed(value: Tensor, again: Callable[[], Tensor]) -> AbstractContextMan
 
     def pack(kept: Tensor) -> Any:
         if kept.untyped_storage()._cdata != mine:
-            return kept
+            return kept.detach()  # an operator's own output would hold the operator, and that the output, for good
         return kept.size(), kept.stride(), kept.storage_offset()
 
     def unpack(packed: Any) -> Tensor:
+        if torch.is_grad_enabled():
+            raise RuntimeError("what is worked out again for the backward pass has first derivatives only")
         return packed if isinstance(packed, Tensor) else again().as_strided(*packed)
 
     return torch.autograd.graph.saved_tensors_hooks(pack, unpack)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from contextlib import nullcontext
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from paretovit.cost.live_bytes import live_bytes
 from paretovit.spec import ModelSpec, Stage
 from paretovit.zoo import backbone
 from paretovit.zoo.build import build
@@ -39,6 +41,28 @@ def test_what_is_recomputed_is_not_kept_and_gradients_are_equal_to_the_last_bit(
     (much, plain), (little, spared) = run(again=False), run(again=True)
     assert much - little >= 4 * 8
     assert all(torch.equal(a, b) for a, b in zip(plain, spared, strict=True))
+
+
+def test_a_graph_that_no_backward_pass_goes_through_is_freed() -> None:
+    def forward_alone() -> None:
+        x = torch.empty(3, device="meta", requires_grad=True)
+        value = x * 2
+        with recomputed(value, lambda: x.detach() * 2):
+            value.exp()  # keeps its own output for the backward pass
+
+    with live_bytes() as held:
+        forward_alone()
+        gc.collect()
+        assert held.now == 0
+
+
+def test_second_derivatives_are_refused_and_never_wrong() -> None:
+    x = torch.randn(3, requires_grad=True)
+    value = x * 2
+    with recomputed(value, lambda: x.detach() * 2):
+        out = value.square().sum()
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(out, x, create_graph=True)
 
 
 def test_nothing_happens_where_no_gradient_is_asked_for() -> None:
