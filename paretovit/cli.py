@@ -223,9 +223,10 @@ def report(
 ) -> None:
     """The whole page from the rows of a store, and its figures as SVG and PNG."""
     with _store(store, create=False) as rows:
+        from paretovit.papers import claims
         from paretovit.report.page import write
 
-        paths = write(rows, out)
+        paths = write(rows, out, claims(rows.rows()))
     typer.echo(f"{paths[0]} and {len(paths) - 1} figures")
 
 
@@ -257,6 +258,10 @@ def reproduce(
         _print(drawn(sheet.lines, sheet.columns, sheet.title))
         typer.echo(sheet.notes)
     typer.echo("\n" + "\n".join(papers.summary(cells)))
+    for sheet in papers.claim_sheets(papers.claims(rows, paper)):
+        typer.echo()
+        _print(drawn(sheet.lines, sheet.columns, sheet.title))
+        typer.echo(sheet.notes)
 
 
 @store_app.command("export")

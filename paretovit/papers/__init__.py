@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
+from paretovit.analysis.claims import Claim
 from paretovit.errors import UserError, unknown
 from paretovit.folder import Folder
 from paretovit.measurement import Measurement
 from paretovit.papers._cells import Cell, Verdict
+from paretovit.papers._claim_sheets import claim_sheets
 from paretovit.papers._rows import stored_rows
 from paretovit.papers._sheets import LEGEND, Sheet, sheet, summary, wrapped
 
 __all__ = [
     "PAPERS",
     "Cell",
+    "Claim",
     "Paper",
     "Sheet",
     "Verdict",
+    "claim_sheets",
+    "claims",
     "heading",
     "names",
     "reproduce",
@@ -32,15 +38,21 @@ class Paper(ABC):
     """What a paper prints, and what we get for it.
 
     title    authors, year, title and venue
+    models   what the names of the models that it is about look like, as a wildcard
     tables   its tables by number, each with a caption of ours
     """
 
     title: ClassVar[str]
+    models: ClassVar[str]
     tables: ClassVar[dict[int, str]]
 
     @abstractmethod
     def cells(self, table: int, rows: Sequence[Measurement]) -> list[Cell]:
         """Every cell of a table, from top to bottom; `rows` is what has been measured and trained here."""
+
+    def claims(self, rows: Sequence[Measurement]) -> list[Claim]:
+        """What the paper says of pairs of models, tried on the rows; none where they hold no such pair."""
+        return []
 
 
 PAPERS: Folder[Paper] = Folder("paretovit.papers", "paper")
@@ -60,6 +72,21 @@ def reproduce(paper: str, table: int | None = None, rows: Sequence[Measurement] 
         raise UserError(f"{paper} has no table {table}; it has {', '.join(map(str, tables))}")
     made = PAPERS[name]()
     return [cell for number in ([table] if table is not None else tables) for cell in made.cells(number, rows)]
+
+
+def claims(rows: Sequence[Measurement], paper: str | None = None) -> list[Claim]:
+    """The claims of a paper, or of every paper, on the pairs of models that the rows hold.
+
+    Raises `UserError` for a paper that is not here.
+    """
+    if paper is not None and _file(paper) not in PAPERS:
+        raise unknown("paper", paper, names())
+    made: list[Claim] = []
+    for name in [_file(paper)] if paper is not None else PAPERS.names():
+        about = [row for row in rows if fnmatchcase(row.model, PAPERS.fact(name, "models"))]
+        if about:  # a paper's file loads torch
+            made += PAPERS[name]().claims(about)
+    return made
 
 
 def names() -> list[str]:

@@ -82,7 +82,7 @@ def accuracy_cells(cell: Cell, spec: str, rows: Sequence[Measurement], *, data: 
         stated = row.conditions
         if row.indicator != cell.cell or stated.spec != spec or row.value is None or row.origin.how == "published":
             continue
-        if _letters(data) in _letters(stated.data or ""):  # of several of one seed the last
+        if same_data(data, stated.data):  # of several of one seed the last
             key = (stated.recipe or "unknown recipe", stated.data or "", stated.split or "")
             groups.setdefault(key, {})[stated.seed] = 100 * row.value
     if not groups:
@@ -108,6 +108,11 @@ def _side(ours: float, printed: float | None) -> Verdict:
     if printed is None:
         return "open"
     return "lower" if ours < printed else "higher"
+
+
+def same_data(printed: str, stated: str | None) -> bool:
+    """Whether rows of those data are about what the paper calls so: `torch/cifar10` for "CIFAR-10"."""
+    return _letters(printed) in _letters(stated or "")
 
 
 def _letters(name: str) -> str:

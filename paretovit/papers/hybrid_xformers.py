@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+from paretovit.analysis.claims import Claim
 from paretovit.cost.counting import Count
 from paretovit.cost.subject import Setting, Subject
 from paretovit.measurement import Measurement
 from paretovit.papers import Paper
 from paretovit.papers._cells import Cell, Verdict
+from paretovit.papers._hybrid_xformers_claims import claims
 from paretovit.papers._hybrid_xformers_size import size_mb
 from paretovit.papers._hybrid_xformers_tables import MISPRINTS, REMARKS, ROWS, Row
 from paretovit.papers._parameters import layer_parameters
@@ -26,6 +28,7 @@ class HybridXformers(Paper):
     """The 62 rows of tables 1 to 6. The paper's GPU column is for training at batch 64."""
 
     title = "Jeevan and Sethi 2022, Resource-efficient Hybrid X-formers for Vision (WACV)"
+    models = "vix_*"
     tables: ClassVar[dict[int, str]] = {
         1: "CIFAR-10, linear and convolutional embedding",
         2: "Tiny ImageNet, linear and convolutional embedding",
@@ -37,6 +40,9 @@ class HybridXformers(Paper):
 
     def cells(self, table: int, rows: Sequence[Measurement]) -> list[Cell]:
         return [cell for row in ROWS if row.table == table for cell in _cells(row, rows)]
+
+    def claims(self, rows: Sequence[Measurement]) -> list[Claim]:
+        return claims(rows)
 
 
 def unfused(spec: ModelSpec) -> ModelSpec:

@@ -10,15 +10,16 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 
 from paretovit.analysis.intervals import Interval, interval
 from paretovit.cost.folders import INDICATORS
 from paretovit.measurement import Conditions, Measurement
 from paretovit.report.numbers import Scale, scale
+from paretovit.report.repeats import over_seeds
 from paretovit.store import Column, Line, Table, differing
-from paretovit.training.rows import QUALITIES
+from paretovit.training.rows import HELD_OUT, QUALITIES
 from paretovit.zoo.catalog import family
 
 # The first of these that a table has is what its verdict is about.
@@ -27,16 +28,19 @@ _FOREMOST = ("top1", "latency_s", "images_per_s", "macs", "params")
 # Says how well the training data were learned: neither what one wants of a model nor what it costs.
 _NEITHER = ("train_loss",)
 
-_ENDING = re.compile(r"(_[a-z]+)?_patch\d+_\d+$")
+_ENDING = re.compile(r"(_[a-z]+)?(_patch\d+_\d+)$")
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A column as people see it. `key` is short and unique within its table."""
+    """A column as people see it. `key` is short and unique within its table; `name` is the title without what tells
+    columns of one indicator apart; `seeds` says over how many runs the column is a mean, if it is."""
 
     key: str
     column: Column
+    name: str
     title: str
+    seeds: str
     scale: Scale
     lower_is_better: bool
     is_quality: bool
@@ -55,9 +59,13 @@ class Heading:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table with its headings, its lines' labels and families, and every cell's interval; see `sheet_of`."""
+    """A table with its headings, its lines' labels and families, and every cell's interval; see `sheet_of`.
+
+    In `table` runs from several seeds are one column; `raw` is the table as it was given.
+    """
 
     table: Table
+    raw: Table = field(compare=False, repr=False)
 
     @cached_property
     def headings(self) -> tuple[Heading, ...]:
@@ -72,10 +80,10 @@ class Sheet:
     @cached_property
     def short_labels(self) -> tuple[str, ...]:
         """The labels without the ending that all models of one panel share, such as `_nano_patch1_8`."""
-        endings = Counter(match[0] for label in self.labels if (match := _ENDING.search(label)))
+        endings = Counter(ending for label in self.labels for ending in _endings(label))
         if not endings:
             return self.labels
-        ending, _ = endings.most_common(1)[0]
+        ending = max(endings, key=lambda found: (endings[found], len(found)))
         short = tuple(label.removesuffix(ending) for label in self.labels)
         return short if len(set(short)) == len(short) else self.labels
 
@@ -89,8 +97,13 @@ class Sheet:
 
     @cached_property
     def costs(self) -> tuple[Heading, ...]:
-        """Those that tell models apart: a cost that is the same for all is nobody's reason to choose."""
-        return self._foremost_first([h for h in self.headings if h.is_cost and self.varies(h)])
+        """Those that tell models apart: a cost that is the same for all is nobody's reason to choose. Costs of models
+        whose foremost quality is known come first."""
+        costs = self._foremost_first([h for h in self.headings if h.is_cost and self.varies(h)])
+        if not self.qualities:
+            return costs
+        judged = {at for at, value in enumerate(self.values(self.qualities[0])) if math.isfinite(value)}
+        return tuple(sorted(costs, key=lambda h: all(math.isnan(self.values(h)[at]) for at in judged)))
 
     @cached_property
     def _intervals(self) -> dict[str, list[Interval]]:
@@ -125,12 +138,14 @@ class Sheet:
 @lru_cache(maxsize=4)
 def sheet_of(table: Table) -> Sheet:
     """The one sheet of a table: intervals take time, and many figures ask for the same."""
-    return Sheet(table)
+    return Sheet(over_seeds(table), table)
 
 
 def slug(sheet: Sheet, heading: Heading) -> str:
     """A column's part in the names of files: its indicator, numbered where the table has it several times."""
     alike = [h.key for h in sheet.headings if h.column.indicator == heading.column.indicator]
+    if heading.is_quality:  # what was set aside has no figures
+        alike = [h.key for h in sheet.qualities if h.column.indicator == heading.column.indicator]
     name = "".join(c if c.isalnum() or c == "_" else "_" for c in heading.column.indicator)
     return name if len(alike) == 1 else f"{name}_{alike.index(heading.key) + 1}"
 
@@ -158,27 +173,62 @@ def described(conditions: Conditions, names: Sequence[str] | None = None) -> str
 def _heading(table: Table, at: int) -> Heading:
     column = table.columns[at]
     name = column.indicator
-    row = next((cells[at] for cells in table.cells if cells[at] is not None), None)
-    unit = row.unit if row is not None else ""
-    is_quality = False
+    rows = [row for row in table.measurements(column) if row is not None]
+    unit = rows[0].unit if rows else ""
+    share = False
     if name in QUALITIES:
         title, unit, lower = QUALITIES[name]
-        is_quality = not lower
+        share = not lower
     elif name in INDICATORS:
         title, lower = INDICATORS.fact(name, "title", name), INDICATORS.fact(name, "lower_is_better", True)
     else:
         title, lower = name, True
-    alike = [c.conditions for c in table.columns if c.indicator == name]
-    told_by = described(column.conditions, list(differing(alike)))
+    aside = [c for c in table.columns if c.indicator == name and _set_aside(table, c)]
+    alike = [c for c in table.columns if c.indicator == name and (c not in aside or column in aside)]
+    # columns that differ in their seed differ in something else too: see `over_seeds`
+    told = [n for n in differing([c.conditions for c in alike]) if n != "seed"]
+    is_quality, seeds = share and column not in aside, _seeds(rows)
+    words = [title, described(column.conditions, told), seeds if is_quality else ""]
     return Heading(
         key=f"c{at}",
         column=column,
-        title=f"{title}, {told_by}" if told_by else title,
-        scale=scale(unit, table.values(column), share=is_quality),
+        name=title,
+        title=", ".join(word for word in words if word),
+        seeds=seeds,
+        scale=scale(unit, table.values(column), share=share),
         lower_is_better=lower,
         is_quality=is_quality,
-        is_cost=not is_quality and name not in _NEITHER,
+        is_cost=not share and name not in _NEITHER,
     )
+
+
+def _set_aside(table: Table, column: Column) -> bool:
+    """Whether the column is about images that a recipe held out to look at while training, and the same runs have
+    been seen on the split that is to be reported."""
+
+    def but_split(conditions: Conditions) -> Conditions:
+        return replace(conditions, split=None, seed=None)
+
+    return column.conditions.split == HELD_OUT and any(
+        other.indicator == column.indicator
+        and other.conditions.split != HELD_OUT
+        and but_split(other.conditions) == but_split(column.conditions)
+        for other in table.columns
+    )
+
+
+def _seeds(rows: list[Measurement]) -> str:
+    """ "mean of 3 seeds"; where models have different numbers of them, "mean of 1 to 3 seeds"."""
+    counts = {len(row.origin.timing.get("seeds", [None])) for row in rows}
+    if not counts or max(counts) == 1:
+        return ""
+    return f"mean of {' to '.join(str(count) for count in sorted({min(counts), max(counts)}))} seeds"
+
+
+def _endings(label: str) -> list[str]:
+    """What may be left out at the end: `_patch1_8`, and with the size before it, `_nano_patch1_8`."""
+    match = _ENDING.search(label)
+    return [] if match is None else list(dict.fromkeys((match[0], match[2])))
 
 
 def _distinct(line: Line) -> str:

@@ -8,12 +8,16 @@
   };
 
   const show = async (slot, name) => {
+    const files = document.querySelector(`[data-files="${slot.id}"]`);
+    if (files) files.hidden = !charts[name];
+    if (!charts[name]) {
+      slot.textContent = "No model has both.";
+      return;
+    }
     const spec = structuredClone(charts[name]);
-    if (!spec) return;
     spec.datasets = Object.fromEntries(spec.uses.map((key) => [key, datasets[key]]));
     delete spec.uses;
     await vegaEmbed(slot, spec, options);
-    const files = document.querySelector(`[data-files="${slot.id}"]`);
     for (const link of files ? files.querySelectorAll("a") : []) link.href = `figures/${name}.${link.dataset.kind}`;
   };
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -20,14 +21,18 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from paretovit.analysis.claims import Claim
 from paretovit.errors import UserError
+from paretovit.report.claims import claims_section
 from paretovit.report.figures import FIGURES, Figure
+from paretovit.report.growth import headline, tokens_section
 from paretovit.report.headings import Sheet, sheet_of
 from paretovit.report.sections import (
     correlation_section,
     curve_section,
     disagreement_section,
     measured,
+    memory_section,
     more_section,
     pareto_section,
     table_section,
@@ -37,14 +42,16 @@ from paretovit.store import Store
 
 _VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 _PNG_SCALE = 2.0
-_PLACED = ("pareto", "disagreement", "correlation", "batch_curve")  # shown by a section of their own
+_WIDE = ("pareto", "batch_curve", "tokens", "accuracy_memory")  # marks need no fixed size
+_PLACED = (*_WIDE, "disagreement", "correlation")  # shown by a section of their own
 _HERE = Path(__file__).parent
 
 
-def write(store: Store, out: str | Path) -> list[Path]:
+def write(store: Store, out: str | Path, claims: Sequence[Claim] = ()) -> list[Path]:
     """Write `index.html`, and under `figures/` every figure as SVG and PNG; returns what was written, the page first.
 
-    Raises `UserError` for a store without rows and for a folder that cannot be written.
+    `claims` are what papers say, tried on the rows of the store. Raises `UserError` for a store without rows and for
+    a folder that cannot be written.
     """
     columns = store.columns()
     if not columns:
@@ -59,7 +66,7 @@ def write(store: Store, out: str | Path) -> list[Path]:
     try:
         (out / "figures").mkdir(parents=True, exist_ok=True)
         paths = [out / "index.html"]
-        _replace(paths[0], _page(sheet, charts, elsewhere).encode())
+        _replace(paths[0], _page(sheet, charts, elsewhere, claims).encode())
         for name, chart in charts.items():
             svg = vl_convert.vegalite_to_svg(chart, vl_version=_VEGA_LITE)
             for kind, content in (("svg", svg.encode()), ("png", vl_convert.svg_to_png(svg, scale=_PNG_SCALE))):
@@ -82,16 +89,22 @@ def _figures(sheet: Sheet) -> dict[str, Figure]:
     return drawable
 
 
-def _page(sheet: Sheet, charts: dict[str, dict[str, Any]], elsewhere: dict[str, str]) -> str:
-    sentence = verdict(sheet)
+def _page(sheet: Sheet, charts: dict[str, dict[str, Any]], elsewhere: dict[str, str], claims: Sequence[Claim]) -> str:
+    growth = headline(sheet)
+    sentence = growth or verdict(sheet)
     # the stub asks for a snippet; without one the bundle offers vegaEmbed to the page
     bundle = _safe_script(vl_convert.javascript_bundle(vl_version=_VEGA_LITE))  # type: ignore[call-arg]
     css, js = (_HERE.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     names = set(charts)
+    memory = memory_section(sheet, names)
+    leading = (tokens_section(sheet, names), claims_section(claims))
     sections = (
-        pareto_section(sheet, names),
+        *leading,
+        memory if any(leading) else "",
+        pareto_section(sheet, names, said=verdict(sheet) if growth else ""),
         disagreement_section(sheet, names),
         correlation_section(names),
+        "" if any(leading) else memory,
         curve_section(sheet, names),
         more_section(elsewhere),
         table_section(sheet),
@@ -114,7 +127,7 @@ def _page(sheet: Sheet, charts: dict[str, dict[str, Any]], elsewhere: dict[str, 
 def _shared(charts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The charts for the page: each data set once, though many charts use it; titles are left to the page.
 
-    Charts whose marks need no fixed size take the width of the page.
+    Charts in `_WIDE` take the width of the page.
     """
     datasets: dict[str, Any] = {}
     lean = {}
@@ -123,7 +136,7 @@ def _shared(charts: dict[str, dict[str, Any]]) -> dict[str, Any]:
         lean[name] = {k: v for k, v in chart.items() if k not in ("datasets", "title")} | {
             "uses": list(chart["datasets"])
         }
-        if name.startswith(("pareto", "batch_curve")):
+        if name.startswith(_WIDE):
             lean[name]["width"] = "container"
     return {"charts": lean, "datasets": datasets}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
 from paretovit.analysis.correlate import METHODS
-from paretovit.measurement import Measurement
+from paretovit.measurement import Conditions, Measurement
 from paretovit.report.figures.batch_curve import BatchCurve
 from paretovit.report.figures.disagreement import reversals
 from paretovit.report.headings import Heading, Sheet, described, slug
@@ -20,7 +20,7 @@ _PER_COSTS = 2  # of which so many may be about the same two costs; a pair of mo
 
 def measured(sheet: Sheet) -> str:
     """What the rows depend on and where they came from, as a list of facts."""
-    rows = [row for line in sheet.table.cells for row in line if row is not None]
+    rows = [row for line in sheet.raw.cells for row in line if row is not None]
     conditions = [row.conditions for row in rows]
     dates = sorted({row.origin.time[:10] for row in rows if row.origin.time})
     versions = sorted({f"{name} {number}" for row in rows for name, number in row.origin.versions.items()})
@@ -30,7 +30,7 @@ def measured(sheet: Sheet) -> str:
         "machine": _joined(_machine(machine) for machine in machines),
         "runtime": _joined(described(c, ("runtime", "dtype", "threads")) for c in conditions),
         "data": _joined(described(c, ("data",)).removeprefix("data ") for c in conditions),
-        "training": _joined(described(c, ("recipe", "seed")) for c in conditions),
+        "training": _joined(_trained(conditions)),
         "published": _joined(c.source for c in conditions),
         "when": " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
         "software": ", ".join([*versions, *(f"commit {c}" for c in sorted({r.origin.commit for r in rows} - {""}))]),
@@ -38,35 +38,57 @@ def measured(sheet: Sheet) -> str:
     }
     listing = "".join(f"<dt>{term}</dt><dd>{escape(fact)}</dd>" for term, fact in facts.items() if fact)
     told = "".join(
-        f"<dt>{escape(h.title)}</dt><dd>{escape(described(h.column.conditions) or 'the model alone')}</dd>"
-        for h in sheet.headings
+        f"<dt>{escape(h.title)}</dt><dd>{escape(_conditions(h) or 'the model alone')}</dd>" for h in sheet.headings
     )
     return (
         f"<dl>{listing}</dl>"
         "<details><summary>What each number depends on, and how sure it is</summary>"
         "<p>Times are taken in rounds that visit the models in turn. An interval holds 95% of the medians of redrawn "
         "rounds, after dividing by what one anchor model took in the same round, and is never narrower than ±1%, for "
-        "that much two processes of one model differ. An accuracy has the interval that so many test images allow. "
+        "that much two processes of one model differ. An accuracy from one seed has the interval that so many test "
+        "images allow (Wilson, 95%); from several seeds it is their mean with the interval of the mean (Student, 95%), "
+        "and so is whatever else was taken once per seed. "
         "Counts are exact. A time that was taken once, or while others used the machine, has no interval and claims "
         f"nothing.</p><dl>{told}</dl></details>"
     )
 
 
-def pareto_section(sheet: Sheet, charts: Collection[str]) -> str:
-    """The figure with a picker for either axis."""
+def pareto_section(sheet: Sheet, charts: Collection[str], said: str = "") -> str:
+    """The figure with a picker for either axis; `said` is the verdict where the page does not begin with it."""
     if not any(name.startswith("pareto") for name in charts):
         return ""
     ys = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in sheet.qualities)
     xs = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in sheet.costs)
     return (
-        '<section id="pareto"><h2>Who is Pareto-optimal</h2>'
+        f'<section id="pareto"><h2>Who is Pareto-optimal</h2>{f"<p><b>{escape(said)}</b></p>" if said else ""}'
         "<p>A model is Pareto-optimal if no other is as good in both respects and better in one. Those models are "
         "ringed and named, and the dashed line joins them: whatever lies off it costs more than it needs to. "
         "Bars show where a value may lie; a hollow mark was taken on a busy machine and claims nothing. "
         "Point at a mark for its numbers.</p>"
         f'<div class="pick"><label>accuracy <select data-for="pareto-figure">{ys}</select></label>'
         f'<label>over cost <select data-for="pareto-figure">{xs}</select></label></div>'
-        f"{_slot('pareto-figure', 'pareto-*-*', wide=True)}</section>"
+        f"{slot('pareto-figure', 'pareto-*-*', wide=True)}</section>"
+    )
+
+
+def memory_section(sheet: Sheet, charts: Collection[str]) -> str:
+    """Accuracy over the peak memory of training, with a picker for either axis."""
+    memories = [h for h in sheet.headings if h.column.indicator == "peak_bytes_train"]
+    pairs = [(y, x) for y in sheet.qualities for x in memories]
+    drawn = [(y, x) for y, x in pairs if f"accuracy_memory-{slug(sheet, y)}-{slug(sheet, x)}" in charts]
+    if not drawn:
+        return ""
+    ys, xs = (
+        "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in dict.fromkeys(found))
+        for found in zip(*drawn, strict=True)
+    )
+    return (
+        '<section id="memory"><h2>What accuracy costs in training memory</h2>'
+        "<p>Each mark is a model, larger ones have more parameters; bars show where a value may lie. Up and to the "
+        "left is better.</p>"
+        f'<div class="pick"><label>accuracy <select data-for="memory-figure">{ys}</select></label>'
+        f'<label>over <select data-for="memory-figure">{xs}</select></label></div>'
+        f"{slot('memory-figure', 'accuracy_memory-*-*', wide=True)}</section>"
     )
 
 
@@ -103,7 +125,7 @@ def disagreement_section(sheet: Sheet, charts: Collection[str]) -> str:
     return (
         f'<section id="disagree"><h2>Where indicators disagree</h2><p>{said}So a model that is cheap by one of them '
         f"may be dear by another.</p>{table if lines else ''}"
-        f"{_slot('disagreement-figure', 'disagreement')}</section>"
+        f"{slot('disagreement-figure', 'disagreement')}</section>"
     )
 
 
@@ -122,7 +144,7 @@ def correlation_section(charts: Collection[str]) -> str:
         "<p>1: two indicators put all models in the same order (Pearson: on a straight line). 0: knowing one says "
         "nothing about the other. −1: the reverse order, as for a time and a rate.</p>"
         f'<fieldset class="pick">{choices}</fieldset>'
-        f"{_slot('correlation-figure', 'correlation-*')}</section>"
+        f"{slot('correlation-figure', 'correlation-*')}</section>"
     )
 
 
@@ -137,7 +159,7 @@ def curve_section(sheet: Sheet, charts: Collection[str]) -> str:
         '<section id="curves"><h2>Throughput over batch size</h2>'
         "<p>The best batch size is found, not given: it is the large mark on each line.</p>"
         f'<div class="pick"{hidden}><label>of <select data-for="curve-figure">{options}</select></label></div>'
-        f"{_slot('curve-figure', 'batch_curve-*', wide=True)}</section>"
+        f"{slot('curve-figure', 'batch_curve-*', wide=True)}</section>"
     )
 
 
@@ -146,7 +168,7 @@ def table_section(sheet: Sheet) -> str:
     headings = [*sheet.qualities, *sheet.costs]
     headings += [h for h in sheet.headings if h not in headings]
     heads = '<th class="text"><button>model</button></th><th class="text"><button>family</button></th>' + "".join(
-        f'<th data-numeric title="{escape(described(h.column.conditions))}"><button>{escape(h.title)}'
+        f'<th data-numeric title="{escape(_conditions(h))}"><button>{escape(h.title)}'
         f'<span class="unit">{escape(h.scale.unit)}</span></button></th>'
         for h in headings
     )
@@ -178,7 +200,7 @@ def more_section(titles: dict[str, str]) -> str:
     """Figures that no other section shows, by the name of their file."""
     if not titles:
         return ""
-    shown = "".join(f"<h3>{escape(title)}</h3>{_slot(name, name)}" for name, title in titles.items())
+    shown = "".join(f"<h3>{escape(title)}</h3>{slot(name, name)}" for name, title in titles.items())
     return f'<section id="more"><h2>More figures</h2>{shown}</section>'
 
 
@@ -195,12 +217,31 @@ def _cell(sheet: Sheet, heading: Heading, at: int) -> str:
     return f'<td data-value="{row.value!r}">{text}{spread}</td>'
 
 
-def _slot(name: str, chart: str, *, wide: bool = False) -> str:
+def slot(name: str, chart: str, *, wide: bool = False) -> str:
+    """Where the page draws a chart; a star in the chart's name stands for the choice of one of the slot's pickers."""
     return (
         f'<div class="pan"><div class="figure{" wide" if wide else ""}" id="{name}" data-chart="{chart}"></div></div>'
         f'<p class="files" data-files="{name}">this figure as '
         '<a data-kind="svg">SVG</a> or <a data-kind="png">PNG</a></p>'
     )
+
+
+def _conditions(heading: Heading) -> str:
+    return ", ".join(word for word in (described(heading.column.conditions), heading.seeds) if word)
+
+
+def _trained(conditions: Sequence[Conditions]) -> list[str]:
+    """Each recipe with the seeds it was run from: "recipe demo, seeds 0, 1 and 2"."""
+    seeds: dict[str, dict[int, None]] = {}
+    for c in conditions:
+        found = seeds.setdefault(described(c, ("recipe",)), {})
+        if c.seed is not None:
+            found[c.seed] = None
+    words = []
+    for recipe, found in seeds.items():
+        said = f"seed{'s' if len(found) > 1 else ''} {listed([str(seed) for seed in sorted(found)])}" if found else ""
+        words.append(", ".join(word for word in (recipe, said) if word))
+    return words
 
 
 def _machine(machine: dict[str, object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -18,7 +19,20 @@ def figure(request):
 
 @pytest.fixture
 def table(sample_store):
-    return sample_store.table(sample_store.columns())
+    """The sample store, and every model of it again at twice the image size, where it costs four times as much."""
+    specs = sample_store.specs()
+    grown = {key: replace(spec, image_px=2 * spec.image_px) for key, spec in specs.items()}
+    rows = sample_store.rows()
+    more = [
+        replace(
+            row,
+            value=row.value and row.value * (4 if row.unit in ("s", "B") else 1),
+            samples=tuple(sample * (4 if row.unit in ("s", "B") else 1) for sample in row.samples),
+            conditions=replace(row.conditions, spec=grown[row.conditions.spec].key),
+        )
+        for row in rows
+    ]
+    return arrange([*rows, *more], specs=specs | {spec.key: spec for spec in grown.values()})
 
 
 def encodings(chart: dict, channel: str) -> list[dict]:
@@ -41,7 +55,7 @@ def test_draws_the_sample_store_and_every_model_is_in_it(figure, table):
 
 def test_has_a_unit_on_every_axis(figure, table):
     chart = figure.draw(table).to_dict()
-    units = (*(f"({h.scale.unit})" for h in sheet_of(table).headings), "(images)", "(images/s)")
+    units = (*(f"({h.scale.unit})" for h in sheet_of(table).headings), "(images)", "(images/s)", "(tokens)")
     for channel in ("x", "y"):
         axes = encodings(chart, channel)
         assert axes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 
 from paretovit.measurement import Conditions, Measurement, Origin
 from paretovit.report.figures import FAMILIES, span, spread
+from paretovit.report.figures.accuracy_memory import AccuracyMemory
 from paretovit.report.figures.pareto import Pareto, on_front
+from paretovit.report.figures.tokens import Tokens
 from paretovit.report.headings import sheet_of
 from paretovit.store import arrange
 from paretovit.zoo.catalog import FAMILIES as TAXONOMY
+from paretovit.zoo.catalog import resolve
 
 
 def rows(indicator, unit, values, **timing) -> list[Measurement]:
@@ -33,6 +37,43 @@ def rows(indicator, unit, values, **timing) -> list[Measurement]:
 
 def drawn(cost, unit, costs, qualities) -> dict:
     return Pareto().draw(arrange([*rows(cost, unit, costs), *rows("top1", "1", qualities)])).to_dict()
+
+
+def drawn_memory(memories, qualities, sizes) -> dict:
+    table = arrange(
+        [*rows("peak_bytes_train", "B", memories), *rows("top1", "1", qualities), *rows("params", "1", sizes)]
+    )
+    return AccuracyMemory().draw(table).to_dict()
+
+
+def test_models_of_nearly_equal_memory_and_accuracy_have_names_that_do_not_overlap():
+    chart = drawn_memory([1e8, 1.01e8, 1.02e8, 2e8], [0.500, 0.501, 0.502, 0.9], [1e6, 2e6, 3e6, 4e6])
+    names = {r["label"]: r for data in chart["datasets"].values() for r in data if "label" in r}
+    low, high = next(layer["encoding"]["y"]["scale"]["domain"] for layer in chart["layer"]
+                     if "scale" in layer["encoding"]["y"])  # fmt: skip
+    px = sorted((names[f"m{at}"]["label_y"] - low) / (high - low) * 480 for at in range(3))
+    assert min(b - a for a, b in itertools.pairwise(px)) >= 14.9
+    assert names["m3"]["label_y"] == pytest.approx(90.0)  # nothing beside it
+
+
+def test_accuracy_over_memory_needs_all_three_of_one_model():
+    table = arrange([*rows("peak_bytes_train", "B", [1.0])[:1], *rows("top1", "1", [0.5]), *rows("macs", "1", [3.0])])
+    assert not AccuracyMemory().can_draw(table)
+    assert drawn_memory([1e8, 2e8], [0.5, 0.6], [1.0, 1.0])["layer"]  # equal sizes have no span
+
+
+def test_every_architecture_is_a_line_that_ends_with_its_name_and_power():
+    specs = {side: resolve(f"vix_fnet_patch1_{side}", num_classes=10) for side in (8, 16)}
+    made = [replace(row, model=specs[side].name, conditions=Conditions(spec=specs[side].key))
+            for side, row in zip(specs, rows("peak_bytes_train", "B", [1e6, 4e6]), strict=True)]  # fmt: skip
+    table = arrange(made, specs={spec.key: spec for spec in specs.values()})
+    chart = Tokens().draw(table).to_dict()
+    records = [r for data in chart["datasets"].values() for r in data]
+    assert {r["tokens"] for r in records} == {64, 256}
+    assert {r["label"] for r in records} == {"vix_fnet ∝ N^1.00"}
+    scales = [layer["encoding"][axis].get("scale", {}).get("type") for layer in chart["layer"] for axis in "xy"]
+    assert set(scales) <= {"log", None}
+    assert scales.count("log") == 2
 
 
 def test_every_family_of_the_taxonomy_has_a_colour_and_shape_of_its_own():

@@ -61,8 +61,21 @@ def test_short_labels_leave_out_the_ending_that_a_panel_shares():
     assert sheet.short_labels == ("vit", "fnet", "resnet50")
 
 
+def test_short_labels_keep_what_only_some_of_a_panel_have():
+    names = ["vix_vit_patch4_32", "vix_vip_patch4_32", "vix_vit_rope_patch4_32", "vix_vip_rope_patch4_32"]
+    sheet = sheet_of(arrange([row("params", 1.0, model=name) for name in names]))
+    assert sheet.short_labels == ("vix_vit", "vix_vip", "vix_vit_rope", "vix_vip_rope")
+
+
+def test_costs_of_models_with_an_accuracy_come_first():
+    rows = [row("top1", 0.5, model="a"), row("top1", 0.6, model="b"), row("macs", 5.0, model="a")]
+    rows += [row("latency_s", value, "s", model=model) for model, value in (("c", 1.0), ("d", 2.0))]
+    rows += [row("macs", 6.0, model="b")]
+    assert [h.column.indicator for h in sheet_of(arrange(rows)).costs] == ["macs", "latency_s"]
+
+
 def test_short_labels_are_long_where_short_ones_would_be_the_same():
-    names = ["vit_nano_patch1_8", "vit_tiny_patch1_8", "vit"]
+    names = ["vit_nano_patch1_8", "fnet_nano_patch1_8", "vit"]
     sheet = sheet_of(arrange([row("params", 1.0, model=name) for name in names]))
     assert sheet.short_labels == tuple(names)
 

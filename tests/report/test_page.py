@@ -9,10 +9,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from paretovit.analysis.claims import Claim, Side
 from paretovit.errors import UserError
 from paretovit.measurement import Conditions, Measurement, Origin
 from paretovit.report import page
 from paretovit.store import Store
+from paretovit.zoo.catalog import resolve
 
 EVIL = "<script>alert(1)</script>\u2028&\"'"
 
@@ -126,6 +128,49 @@ def test_says_what_was_measured_where(written):
     for fact in ("Abacus 9000, 2 cores", "torch_eager, float32, 2 threads", "recipe demo, seed 0", "2025-11-21",
                  "torch 2.14.1", "commit 0123abc", "3 taken while others used the machine"):  # fmt: skip
         assert fact in text
+
+
+def test_several_numbers_of_tokens_lead_the_page_then_the_claims_then_accuracy_over_memory(tmp_path, monkeypatch):
+    quick_pictures(monkeypatch)
+    specs = [resolve(f"vix_{kind}_patch1_{side}") for kind in ("vit", "vil") for side in (16, 32)]
+    costs = {"peak_bytes_train": "B", "params": "1", "top1": "1"}
+    rows = [
+        Measurement(
+            model=spec.name,
+            indicator=name,
+            unit=unit,
+            value=0.1 * at if unit == "1" else 1e6 * at,
+            conditions=Conditions(spec=spec.key),
+            origin=Origin(how="measured"),
+        )
+        for name, unit in costs.items()
+        for at, spec in enumerate(specs, start=1)
+    ]
+    with Store(tmp_path / "vix.sqlite") as store:
+        store.append(rows, specs)
+        claim = Claim(paper="p", says="s", where="w", first=Side("a", (1.0,)), second=Side("b", (2.0,)))
+        text = page.write(store, tmp_path / "out", [claim])[0].read_text(encoding="utf-8")
+    assert re.findall('<section id="([a-z]+)"', text)[:5] == ["measured", "tokens", "claims", "memory", "pareto"]
+    assert re.search('<p class="verdict">Against softmax attention', text)
+    assert "Pareto-optimal for top-1 accuracy × parameters" in text  # said in that section instead
+
+
+def test_a_store_of_one_size_begins_with_its_front_as_before(written):
+    sections = re.findall('<section id="([a-z]+)"', written[0].read_text(encoding="utf-8"))
+    assert sections == ["measured", "pareto", "disagree", "correlate", "memory", "curves", "all"]
+
+
+def test_says_from_which_seeds_means_are_taken(sample_store, tmp_path, monkeypatch):
+    quick_pictures(monkeypatch)
+    rows = [row for name in ("top1", "params") for row in sample_store.rows(name)]
+    again = [replace(row, conditions=replace(row.conditions, seed=1), value=0.99 * (row.value or 0))
+             for row in sample_store.rows("top1")]  # fmt: skip
+    with Store(tmp_path / "seeds.sqlite") as store:
+        store.append([*rows, *again], sample_store.specs().values())
+        text = page.write(store, tmp_path / "out")[0].read_text(encoding="utf-8")
+    assert "recipe demo, seeds 0 and 1" in text
+    assert "36 of 12 models and 2 indicators" in text
+    assert "top-1 accuracy, mean of 2 seeds" in text
 
 
 def test_figures_are_written_as_svg_and_png(sample_store, tmp_path):

@@ -129,16 +129,16 @@ class Span:
         return alt.Scale(domain=[self.low, self.high], nice=False, zero=False)
 
 
-def span(values: Iterable[float], *, before: float = 0.05, after: float = 0.05) -> Span:
+def span(values: Iterable[float], *, before: float = 0.05, after: float = 0.05, log: bool = False) -> Span:
     """An axis for these values, with some of its length left empty before and after them.
 
-    Logarithmic where positive values cover a decade.
+    Logarithmic where positive values cover a decade, or where asked for, which needs positive values.
     """
     known = [value for value in values if math.isfinite(value)]
     low, high = min(known), max(known)
     if low == high:
         low, high = low - (abs(low) or 1) * 0.1, high + (abs(high) or 1) * 0.1
-    tight = Span(low, high, log=low > 0 and high >= 10 * low)
+    tight = Span(low, high, log=log or (low > 0 and high >= 10 * low))
     room = 1 - before - after
     return Span(tight.value(-before / room), tight.value(1 + after / room), tight.log)
 

@@ -1,0 +1,145 @@
+"""A quality over the peak memory of training, with parameters as the size of the mark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from paretovit.report.figures import (
+    FAINT,
+    INK,
+    Data,
+    Figure,
+    Span,
+    capital,
+    dressed,
+    family_encodings,
+    records,
+    span,
+    spread,
+)
+from paretovit.report.headings import Heading, Sheet, sheet_of, slug
+from paretovit.store import Column, Table
+
+WIDTH, HEIGHT = 760, 480
+_LABEL_PX = 15  # height of a line of text
+_LETTER_PX = 6.5  # width of a letter in it, about
+_AREAS = (40, 520)  # px^2 of the smallest and of the largest mark
+
+
+class AccuracyMemory(Figure):
+    """Every model as a mark with its name; bars show where quality and memory may lie. After figure 4 of Jeevan and
+    Sethi 2022, "Resource-efficient Hybrid X-formers for Vision".
+
+    Without `memory` and `quality`, the table's first peak of training and its foremost quality.
+    """
+
+    title = "Accuracy over training memory"
+    needs = "a quality, peak_bytes_train and params of the same models"
+
+    def __init__(self, memory: Column | None = None, quality: Column | None = None) -> None:
+        self.memory, self.quality = memory, quality
+
+    @classmethod
+    def variants(cls, table: Table) -> dict[str, Figure]:
+        sheet = sheet_of(table)
+        pairs = [(x, y) for y in sheet.qualities for x in _of(sheet, "peak_bytes_train")]
+        return {f"{slug(sheet, y)}-{slug(sheet, x)}": cls(x.column, y.column) for x, y in pairs}
+
+    def can_draw(self, table: Table) -> bool:
+        return bool(self._complete(sheet_of(table)))
+
+    def draw(self, table: Table) -> alt.LayerChart:
+        sheet = sheet_of(table)
+        x, y, size = axes = self._axes(sheet)
+        complete = self._complete(sheet)
+        lines = records(sheet, axes)
+        sizes = [lines[at][size.key] for at in complete]
+        x_span = span(_reach(lines, complete, x), before=0.06, after=0.16)
+        y_span = span(_reach(lines, complete, y), before=0.08, after=0.08)
+        areas = alt.Scale(domain=[min(sizes), max(sizes)], range=list(_AREAS)) if len(set(sizes)) > 1 else alt.Scale()
+        names = _names(sheet, [(at, lines[at]) for at in complete], axes, x_span, y_span)
+
+        x_axis = alt.X(f"{x.key}:Q", title=x.axis, scale=x_span.scale, axis=alt.Axis(tickCount=7, format="~r"))
+        y_axis = alt.Y(f"{y.key}:Q", title=y.axis, scale=y_span.scale, axis=alt.Axis(tickCount=7, format="~r"))
+        x_plain, y_plain = alt.X(f"{x.key}:Q", title=x.axis), alt.Y(f"{y.key}:Q", title=y.axis)
+        models, named = Data(lines), Data(names)
+        points = models.chart.transform_filter(" && ".join(f"isValid(datum.{h.key})" for h in axes))
+        bars = points.mark_rule(color=INK, opacity=0.7, strokeWidth=1.2)
+        x_bars = bars.encode(x=alt.X(f"{x.key}_low:Q", title=x.axis), x2=f"{x.key}_high:Q", y=y_plain)
+        y_bars = bars.encode(x=x_plain, y=alt.Y(f"{y.key}_low:Q", title=y.axis), y2=f"{y.key}_high:Q")
+        legend = alt.Legend(title=size.label, orient="bottom", symbolFillColor=FAINT, symbolStrokeWidth=0, columns=6)
+        marks = points.mark_point(filled=True, opacity=0.75).encode(
+            x=x_axis,
+            y=y_axis,
+            size=alt.Size(f"{size.key}:Q", scale=areas, legend=legend),
+            **family_encodings(sheet.families[at] for at in complete),
+            tooltip=[
+                alt.Tooltip("model:N"),
+                alt.Tooltip("family:N"),
+                *(alt.Tooltip(f"{h.key}_text:N", title=h.title) for h in (y, x, size)),
+            ],
+        )
+        leaders = named.chart.mark_rule(color=FAINT, strokeWidth=0.7, opacity=0.6).encode(
+            x=x_plain, y=y_plain, x2="label_x:Q", y2="label_y:Q"
+        )
+        texts = named.chart.mark_text(align="left", dx=2, fontSize=12, color=INK).encode(
+            x=alt.X("label_x:Q", title=x.axis), y=alt.Y("label_y:Q", title=y.axis), text="label:N"
+        )
+        chart = alt.layer(leaders, marks, x_bars, y_bars, texts).properties(width=WIDTH, height=HEIGHT)
+        title = f"{capital(y.title)} over {x.title}"
+        return dressed(chart, title, ["Larger marks have more parameters. Bars: where a value may lie."], models, named)
+
+    def _axes(self, sheet: Sheet) -> tuple[Heading, Heading, Heading]:
+        """Memory, quality and parameters. Raises `IndexError` where the sheet lacks one."""
+        memories = [h for h in _of(sheet, "peak_bytes_train") if self.memory in (None, h.column)]
+        qualities = [h for h in sheet.qualities if self.quality in (None, h.column)]
+        return memories[0], qualities[0], _of(sheet, "params")[0]
+
+    def _complete(self, sheet: Sheet) -> list[int]:
+        """The lines that have all three."""
+        try:
+            axes = self._axes(sheet)
+        except IndexError:
+            return []
+        return [at for at, row in enumerate(zip(*map(sheet.values, axes), strict=True)) if all(map(math.isfinite, row))]
+
+
+def _of(sheet: Sheet, indicator: str) -> list[Heading]:
+    return [h for h in sheet.headings if h.column.indicator == indicator]
+
+
+def _reach(lines: list[dict[str, Any]], complete: list[int], h: Heading) -> list[float]:
+    """Every value of the axis and the ends of its bars."""
+    fields = (h.key, f"{h.key}_low", f"{h.key}_high")
+    return [lines[at][field] for at in complete for field in fields if lines[at][field] is not None]
+
+
+def _names(
+    sheet: Sheet, complete: Sequence[tuple[int, dict[str, Any]]], axes: Sequence[Heading], x_span: Span, y_span: Span
+) -> list[dict[str, Any]]:
+    """The models' names to the right of their marks, moved up and down so that those side by side do not overlap."""
+    x, y, size = (h.key for h in axes)
+    largest = max(line[size] for _, line in complete)
+    names = []
+    for at, line in complete:
+        radius = math.sqrt(_AREAS[1] * max(line[size] / largest, _AREAS[0] / _AREAS[1]) / math.pi)
+        start = x_span.position(line[x]) + (radius + 5) / WIDTH
+        names.append({x: line[x], y: line[y], "label": sheet.short_labels[at], "label_x": x_span.value(start)})
+    names.sort(key=lambda name: name[x])
+    neighbours: list[list[dict[str, Any]]] = []
+    reach = -math.inf
+    for name in names:
+        start = x_span.position(name["label_x"])
+        if start > reach:
+            neighbours.append([])
+        neighbours[-1].append(name)
+        reach = max(reach, start + _LETTER_PX * len(name["label"]) / WIDTH)
+    for group in neighbours:
+        heights = spread([y_span.position(name[y]) for name in group], _LABEL_PX / HEIGHT)
+        for name, height in zip(group, heights, strict=True):
+            name["label_y"] = y_span.value(height)
+    return names

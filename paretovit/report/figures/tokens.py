@@ -1,0 +1,138 @@
+"""A cost over the number of tokens: how each architecture grows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import altair as alt
+
+from paretovit.report.figures import INK, Data, Figure, capital, dressed, family_encodings, records, span, spread
+from paretovit.report.headings import Heading, Sheet, sheet_of, slug
+from paretovit.report.series import Growth, grown_costs, growths
+from paretovit.store import Column, Table
+
+WIDTH, HEIGHT = 760, 460
+_LABEL_PX = 15
+_NAMES = 0.3  # room for the names beside the lines, as a part of the lines' length
+_DASHES = [[1, 0], [7, 3], [2, 2], [9, 3, 2, 3]]  # tell apart the series of one family
+_AXIS = "patches of an image (tokens)"
+
+
+class Tokens(Figure):
+    """One line per architecture, both axes logarithmic: a slope of 1 is linear, one of 2 quadratic.
+
+    Without `column`, the foremost cost that some architecture has at two numbers of tokens.
+    """
+
+    title = "How cost grows with the number of tokens"
+    needs = "a cost of one architecture at two numbers of tokens"
+
+    def __init__(self, column: Column | None = None) -> None:
+        self.column = column
+
+    @classmethod
+    def variants(cls, table: Table) -> dict[str, Figure]:
+        sheet = sheet_of(table)
+        return {slug(sheet, h): cls(h.column) for h in grown_costs(sheet)}
+
+    def can_draw(self, table: Table) -> bool:
+        return bool(self._drawable(sheet_of(table)))
+
+    def draw(self, table: Table) -> alt.LayerChart:
+        sheet = sheet_of(table)
+        heading = self._drawable(sheet)[0]
+        found = growths(sheet, heading)
+        points = _points(sheet, heading, found)
+        counts = sorted({point["tokens"] for point in points})
+        key = heading.key
+        reach = [p[field] for p in points for field in (key, f"{key}_low", f"{key}_high") if p[field] is not None]
+        y_span = span((value for value in reach if value > 0), log=True)
+        ends = _ends(points, y_span.position, key)
+        heights = spread([end["height"] for end in ends], _LABEL_PX / HEIGHT)
+        for end, height in zip(ends, heights, strict=True):
+            end.update(label_y=y_span.value(height), most=counts[-1])
+
+        x = alt.X(
+            "tokens:Q",
+            title=_AXIS,
+            scale=alt.Scale(
+                type="log", base=2, nice=False,
+                domain=[counts[0] / 1.15, counts[-1] * (counts[-1] / counts[0]) ** _NAMES],
+            ),
+            axis=alt.Axis(values=counts, format=",d", grid=False),
+        )  # fmt: skip
+        y = alt.Y(f"{key}:Q", title=heading.axis, scale=y_span.scale, axis=alt.Axis(tickCount=7, format="~r"))
+        x_plain, y_plain = alt.X("tokens:Q", title=_AXIS), alt.Y(f"{key}:Q", title=heading.axis)
+        colors = family_encodings(point["family"] for point in points)
+        tooltip = [
+            alt.Tooltip("model:N"),
+            alt.Tooltip("family:N"),
+            alt.Tooltip("tokens:Q", format=",d"),
+            alt.Tooltip(f"{key}_text:N", title=heading.title),
+        ]
+        all_points, all_ends = Data(points), Data(ends)
+        base, ended = all_points.chart, all_ends.chart
+        dashes = list(range(len(_DASHES)))
+        lines = base.mark_line(strokeWidth=1.8, opacity=0.8).encode(
+            x=x,
+            y=y,
+            color=colors["color"],
+            detail="series:N",
+            strokeDash=alt.StrokeDash("dash:O", scale=alt.Scale(domain=dashes, range=_DASHES), legend=None),
+        )
+        bars = (
+            base.transform_filter(f"datum.{key}_low > 0")
+            .mark_rule(strokeWidth=1.6, opacity=0.7)
+            .encode(x=x_plain, y=alt.Y(f"{key}_low:Q", title=heading.axis), y2=f"{key}_high:Q", color=colors["color"])
+        )
+        busy = f"datum.{key}_busy"
+        marks = (
+            base.transform_filter(f"!{busy}")
+            .mark_point(filled=True, opacity=1, size=70)
+            .encode(x=x_plain, y=y_plain, **colors, tooltip=tooltip)
+        )
+        hollow = (
+            base.transform_filter(busy)
+            .mark_point(filled=False, opacity=1, size=70, strokeWidth=1.6, fill="white")
+            .encode(x=x_plain, y=y_plain, **colors, tooltip=tooltip)
+        )
+        leaders = ended.mark_rule(strokeWidth=0.7, opacity=0.5).encode(
+            x=x_plain, y=y_plain, y2="label_y:Q", x2="most:Q", color=colors["color"]
+        )
+        texts = ended.mark_text(align="left", dx=10, fontSize=12, color=INK).encode(
+            x=alt.X("most:Q", title=_AXIS), y=alt.Y("label_y:Q", title=heading.axis), text="label:N"
+        )
+        chart = alt.layer(lines, bars, marks, hollow, leaders, texts).properties(width=WIDTH, height=HEIGHT)
+        subtitle = [
+            "Both axes are logarithmic. N is the number of tokens, its power the slope through the last three points."
+        ]
+        if any(point.get(f"{key}_busy") for point in points):
+            subtitle.append("Hollow: the machine was busy, the value claims nothing.")
+        return dressed(chart, f"{capital(heading.title)} over the number of tokens", subtitle, all_points, all_ends)
+
+    def _drawable(self, sheet: Sheet) -> list[Heading]:
+        return [h for h in grown_costs(sheet) if self.column in (None, h.column)]
+
+
+def _points(sheet: Sheet, heading: Heading, found: tuple[Growth, ...]) -> list[dict[str, Any]]:
+    """A record for every model of a series, with the cost's fields; see `records`."""
+    lines = records(sheet, [heading])
+    seen: Counter[str] = Counter()
+    points = []
+    for growth in found:
+        series = growth.series
+        dash = seen[series.family] % len(_DASHES)
+        seen[series.family] += 1
+        facts = {"series": series.name, "dash": dash, "label": f"{series.name} ∝ N^{growth.power:.2f}"}
+        points += [
+            lines[at] | facts | {"tokens": tokens} for at, tokens in zip(growth.lines, growth.tokens, strict=True)
+        ]
+    return points
+
+
+def _ends(points: list[dict[str, Any]], position: Any, key: str) -> list[dict[str, Any]]:
+    """The last point of every series, where its name is written."""
+    last = {point["series"]: point for point in points}
+    fields = ("family", "label", "tokens", key)
+    return [{name: point[name] for name in fields} | {"height": position(point[key])} for point in last.values()]
