@@ -258,7 +258,7 @@ def reproduce(
         _print(drawn(sheet.lines, sheet.columns, sheet.title))
         typer.echo(sheet.notes)
     typer.echo("\n" + "\n".join(papers.summary(cells)))
-    for sheet in papers.claim_sheets(papers.claims(rows, paper)):
+    for sheet in papers.claim_sheets(papers.claims(rows, paper) if table is None else []):
         typer.echo()
         _print(drawn(sheet.lines, sheet.columns, sheet.title))
         typer.echo(sheet.notes)

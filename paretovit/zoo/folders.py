@@ -10,11 +10,10 @@ from paretovit.folder import Folder
 from paretovit.spec import Part
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from paretovit.zoo.between import Between
     from paretovit.zoo.mixers import Mixer
     from paretovit.zoo.mlps import TokenMlp
+    from paretovit.zoo.norms import Norm
     from paretovit.zoo.positions import Position
     from paretovit.zoo.readouts import Readout
     from paretovit.zoo.sequences import Sequence
@@ -32,7 +31,7 @@ POSITIONS: Folder[Position] = Folder("paretovit.zoo.positions", "position")
 READOUTS: Folder[Readout] = Folder("paretovit.zoo.readouts", "read-out")
 BETWEEN: Folder[Between] = Folder("paretovit.zoo.between", "stage transition")
 TRANSFORMS: Folder[Transform] = Folder("paretovit.zoo.transforms", "transform")
-NORMS: Folder[nn.Module] = Folder("paretovit.zoo.norms", "norm")
+NORMS: Folder[Norm] = Folder("paretovit.zoo.norms", "norm")
 WHOLES: Folder[Whole] = Folder("paretovit.zoo.wholes", "kind of whole model")
 
 

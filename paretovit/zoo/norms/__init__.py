@@ -1,4 +1,9 @@
-"""Norms: how tokens are brought to one scale. One file each.
+"""Norms: how tokens are brought to one scale. One file each."""
 
-A class of the folder is a module for tokens (B, N, D), made with `(dim, *, its options)`.
-"""
+from __future__ import annotations
+
+from torch import nn
+
+
+class Norm(nn.Module):
+    """Tokens (B, N, D) in, as many out. A subclass takes `(dim, *, its options)`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from paretovit.zoo.norms import Norm
 
-class Absent(nn.Identity):
+
+class Absent(Norm, nn.Identity):
     """Nothing is changed."""

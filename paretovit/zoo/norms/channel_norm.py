@@ -10,8 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from paretovit.zoo.norms import Norm
 
-class ChannelNorm(nn.Module):
+
+class ChannelNorm(Norm):
     """(x - mean) / (deviation + eps), then a gain and a shift per channel."""
 
     def __init__(self, dim: int, *, eps: float = 1e-5) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from paretovit.zoo.norms import Norm
 
-class LayerNorm(nn.LayerNorm):
+
+class LayerNorm(Norm, nn.LayerNorm):
     """torch's layer norm over the width; `eps` as in timm's ViT, DeiT and DeiT III."""
 
     def __init__(self, dim: int, *, eps: float = 1e-6) -> None:
