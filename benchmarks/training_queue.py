@@ -78,7 +78,7 @@ def run(jobs: Sequence[Job], options: argparse.Namespace) -> int:
         except KeyboardInterrupt as stop:
             if time.monotonic() <= end:
                 raise  # a person's Ctrl-C
-            print(f"{job.folder}: {stop or 'not begun'}", file=sys.stderr)
+            print(f"{job.folder}: {str(stop) or 'not begun'}", file=sys.stderr)
             left += 1
             continue
         store.append([row for row in result.rows if not store.has(row.conditions, row.indicator)], [spec])

@@ -147,6 +147,6 @@ def test_what_needs_no_torch_does_not_wait_for_it(words):
 
 
 def test_a_closed_pipe_is_no_error():
-    command = f"{sys.executable} -m paretovit.cli models | head -1"
+    command = f"{sys.executable} -m paretovit models | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -29,6 +29,10 @@ class Side:
     def mean(self) -> float:
         return statistics.mean(self.values)
 
+    @property
+    def best(self) -> float:
+        return max(self.values)
+
     @cached_property
     def interval(self) -> Interval:
         return mean_interval(self.values)

@@ -29,11 +29,11 @@ def claims_section(claims: Sequence[Claim]) -> str:
     return (
         '<section id="claims"><h2>The paper’s claims, tried here</h2>'
         f"<p>Of {len(claims)} comparisons {_told(counts)}. Ours are means over seeds of top-1 accuracy, ± half the 95% "
-        "Student interval of the mean. A claim holds or is contradicted where the 95% Welch interval of the difference "
-        "lies on one side of zero, and is open where it holds both signs or where there is a single seed; that no "
-        "other is better beyond the noise holds unless one is, with a tie where the two are not told apart. Of twenty "
-        "differences that do not exist, about one is claimed by chance. The paper’s numbers are those of its full size "
-        "and its best of three runs; “!” marks where they go against its own words.</p>"
+        "Student interval of the mean, with the best seed beside. A claim holds or is contradicted where the 95% Welch "
+        "interval of the difference lies on one side of zero, and is open where it holds both signs or where there is "
+        "a single seed; that no other is better beyond the noise holds unless one is, with a tie where the two are not "
+        "told apart. Of twenty differences that do not exist, about one is claimed by chance. The paper’s numbers are "
+        "those of its full size and its best of three runs; “!” marks where they go against its own words.</p>"
         f"{''.join(parts)}</section>"
     )
 
@@ -70,5 +70,6 @@ def _signed(value: float) -> str:
 
 def _ours(side: Side) -> str:
     low, high = side.interval
-    spread = f' <span class="spread">±{(high - low) / 2:.1f}</span>' if math.isfinite(high) else ""
+    best = f"±{(high - low) / 2:.1f}, best {side.best:.1f}"
+    spread = f' <span class="spread">{best}</span>' if math.isfinite(high) else ""
     return f"{side.mean:.1f}{spread}"

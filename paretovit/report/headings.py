@@ -79,13 +79,7 @@ class Sheet:
 
     @cached_property
     def short_labels(self) -> tuple[str, ...]:
-        """The labels without the ending that all models of one panel share, such as `_nano_patch1_8`."""
-        endings = Counter(ending for label in self.labels for ending in _endings(label))
-        if not endings:
-            return self.labels
-        ending = max(endings, key=lambda found: (endings[found], len(found)))
-        short = tuple(label.removesuffix(ending) for label in self.labels)
-        return short if len(set(short)) == len(short) else self.labels
+        return shortened(self.labels)
 
     @cached_property
     def families(self) -> tuple[str, ...]:
@@ -223,6 +217,17 @@ def _seeds(rows: list[Measurement]) -> str:
     if not counts or max(counts) == 1:
         return ""
     return f"mean of {' to '.join(str(count) for count in sorted({min(counts), max(counts)}))} seeds"
+
+
+def shortened(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels without the ending that most of them share, such as `_nano_patch1_8`; as they are if two would
+    then be one."""
+    endings = Counter(ending for label in labels for ending in _endings(label))
+    if not endings:
+        return tuple(labels)
+    ending = max(endings, key=lambda found: (endings[found], len(found)))
+    short = tuple(label.removesuffix(ending) for label in labels)
+    return short if len(set(short)) == len(short) else tuple(labels)
 
 
 def _endings(label: str) -> list[str]:

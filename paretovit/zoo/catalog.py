@@ -21,21 +21,9 @@ from typing import Any
 from paretovit.errors import UserError, unknown
 from paretovit.spec import ModelSpec, Part, Stage, from_json, to_json
 from paretovit.zoo import vix
-from paretovit.zoo.folders import BETWEEN, MIXERS, MLPS, SEQUENCES
-
-FAMILIES = (
-    "baseline",
-    "low-rank attention",
-    "sparse attention",
-    "fixed attention",
-    "kernel attention",
-    "hybrid attention",
-    "non-attention shuffling",
-    "token removal",
-    "token merging",
-    "summary tokens",
-    "specialized parameters",
-)
+from paretovit.zoo.folders import BETWEEN, MACROS, MIXERS, MLPS, SEQUENCES
+from paretovit.zoo.taxonomy import FAMILIES, Published
+from paretovit.zoo.timm_rows import ROWS
 
 
 @dataclass(frozen=True)
@@ -57,17 +45,6 @@ SIZES = {
     "base": Size(12, 768, 12),
     "large": Size(24, 1024, 16),
 }
-
-
-@dataclass(frozen=True)
-class Published:
-    """Printed figures of one size at 224 px: millions of parameters, billions of multiply-accumulates, top-1 on
-    ImageNet-1k in percent, and where they were read; to the digits that are printed there (7 is not 7.0)."""
-
-    params_m: float | None = None
-    gmacs: float | None = None
-    top1: float | None = None
-    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -357,96 +334,6 @@ class Entry:
         }
 
 
-# timm's models in the taxonomy: name -> family, paper, arXiv number, published figures (parameters in millions,
-# billions of multiply-accumulates, ImageNet-1k top-1 in percent), image size where it is not 224
-_TIMM: dict[str, tuple[str, str, str, Published]] = {
-    "deit_tiny_patch16_224": (
-        "baseline",
-        "Touvron et al. 2020, DeiT",
-        "2012.12877",
-        Published(5.7, 1.3, 72.2, "paper"),
-    ),
-    "deit_small_patch16_224": (
-        "baseline",
-        "Touvron et al. 2020, DeiT",
-        "2012.12877",
-        Published(22.1, 4.6, 79.8, "paper"),
-    ),
-    "deit_base_patch16_224": (
-        "baseline",
-        "Touvron et al. 2020, DeiT",
-        "2012.12877",
-        Published(86.6, 17.6, 81.8, "paper"),
-    ),
-    "deit3_small_patch16_224": (
-        "baseline",
-        "Touvron et al. 2022, DeiT III",
-        "2204.07118",
-        Published(22.0, 4.6, 81.4, "repository"),
-    ),
-    "resnet50": (
-        "baseline",
-        "He et al. 2015, Deep Residual Learning",
-        "1512.03385",
-        Published(25.6, 4.1, 76.13, "torchvision, v1"),
-    ),
-    "xcit_tiny_12_p16_224": (
-        "low-rank attention",
-        "Ali et al. 2021, XCiT",
-        "2106.09681",
-        Published(7, 1.2, 77.1, "repository"),
-    ),
-    "swin_tiny_patch4_window7_224": (
-        "sparse attention",
-        "Liu et al. 2021, Swin",
-        "2103.14030",
-        Published(28.3, 4.5, 81.2, "repository"),
-    ),
-    "coat_lite_tiny": (
-        "hybrid attention",
-        "Xu et al. 2021, CoaT",
-        "2104.06399",
-        Published(5.7, 1.6, 77.5, "repository"),
-    ),
-    "swiftformer_xs": (
-        "kernel attention",
-        "Shaker et al. 2023, SwiftFormer",
-        "2303.15446",
-        Published(3.5, 0.6, 75.7, "repository; macs: paper"),
-    ),
-    "efficientvit_b1": (
-        "kernel attention",
-        "Cai et al. 2022, EfficientViT",
-        "2205.14756",
-        Published(9.1, 0.52, 79.4, "repository"),
-    ),
-    "mixer_s16_224": (
-        "non-attention shuffling",
-        "Tolstikhin et al. 2021, MLP-Mixer",
-        "2105.01601",
-        Published(18.5, 3.8, None, "paper"),
-    ),
-    "focalnet_tiny_srf": (
-        "non-attention shuffling",
-        "Yang et al. 2022, FocalNet",
-        "2203.11926",
-        Published(28.4, 4.4, 82.1, "repository"),
-    ),
-    "poolformer_s12": (
-        "non-attention shuffling",
-        "Yu et al. 2021, PoolFormer",
-        "2111.11418",
-        Published(11.9, 1.8, 77.2, "repository"),
-    ),
-    "pit_ti_224": ("token merging", "Heo et al. 2021, PiT", "2103.16302", Published(4.9, 0.7, 73.0, "repository")),
-    "cait_xxs24_224": (
-        "summary tokens",
-        "Touvron et al. 2021, CaiT",
-        "2103.17239",
-        Published(12.0, 2.5, 77.6, "paper"),
-    ),
-}
-
 _SKELETON = re.compile(
     r"(?P<hybrid>hybrid_)?(?P<architecture>[a-z0-9_]+?)(?P<rope>_rope)?_(?P<size>[a-z]+)_patch(?P<patch>\d+)_(?P<image>\d+)"
 )
@@ -490,9 +377,24 @@ def entries() -> dict[str, Entry]:
                 published=Published(),
             )
         )
-    for name, (kind, paper, arxiv, published) in _TIMM.items():
-        spec = timm_spec(name, image_px=224)
-        rows.append(Entry(name=name, spec=spec, family=kind, paper=paper, arxiv=arxiv, published=published))
+    for file in MACROS.names():
+        kind = MACROS[file]
+        for spec, published in kind.rows():
+            rows.append(
+                Entry(
+                    name=spec.name,
+                    spec=spec,
+                    family=kind.family or family(spec),
+                    paper=kind.paper,
+                    arxiv=kind.arxiv,
+                    published=published,
+                )
+            )
+    for name, row in ROWS.items():
+        spec = timm_spec(name, image_px=row.image_px)
+        rows.append(
+            Entry(name=name, spec=spec, family=row.family, paper=row.paper, arxiv=row.arxiv, published=row.published)
+        )
     rows.sort(key=lambda row: FAMILIES.index(row.family))
     return {row.name: row for row in rows}
 
@@ -514,8 +416,8 @@ def family(spec: ModelSpec) -> str:
     A model taken whole has the class of its catalog row, and "baseline" if it has none.
     """
     if spec.whole is not None:
-        row = _TIMM.get(str(dict(spec.whole.options).get("architecture", "")))
-        return row[0] if row else "baseline"
+        row = ROWS.get(str(dict(spec.whole.options).get("architecture", "")))
+        return row.family if row else "baseline"
     for stage in spec.stages:
         for folder, part in (
             (MIXERS, stage.mixer),
@@ -523,6 +425,8 @@ def family(spec: ModelSpec) -> str:
             (MLPS, stage.mlp),
             (BETWEEN, stage.between),
         ):
+            if part is None:
+                continue
             # an option may decide the class: EViT merges what it removes only if it fuses
             where = folder.fact(part.name, "family_by_option", {})
             found = where.get(next((f"{k}={v}" for k, v in part.options if f"{k}={v}" in where), ""))

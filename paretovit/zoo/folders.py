@@ -10,6 +10,7 @@ from paretovit.folder import Folder
 from paretovit.spec import Part
 
 if TYPE_CHECKING:
+    from paretovit.zoo.architectures import Macro
     from paretovit.zoo.between import Between
     from paretovit.zoo.mixers import Mixer
     from paretovit.zoo.mlps import TokenMlp
@@ -32,6 +33,7 @@ READOUTS: Folder[Readout] = Folder("paretovit.zoo.readouts", "read-out")
 BETWEEN: Folder[Between] = Folder("paretovit.zoo.between", "stage transition")
 TRANSFORMS: Folder[Transform] = Folder("paretovit.zoo.transforms", "transform")
 NORMS: Folder[Norm] = Folder("paretovit.zoo.norms", "norm")
+MACROS: Folder[Macro] = Folder("paretovit.zoo.architectures", "architecture")
 WHOLES: Folder[Whole] = Folder("paretovit.zoo.wholes", "kind of whole model")
 
 

@@ -9,9 +9,9 @@ import torch
 
 from paretovit.cost.counting import count_module
 from paretovit.errors import UserError
-from paretovit.zoo.catalog import FAMILIES
 from paretovit.zoo.folders import MIXERS
 from paretovit.zoo.mixers import Mixer
+from paretovit.zoo.taxonomy import FAMILIES
 from paretovit.zoo.tokens import Layout, Tokens
 
 DIM, HEADS = 32, 4

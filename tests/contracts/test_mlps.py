@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from paretovit.cost.counting import count_module
 from paretovit.spec import Part
-from paretovit.zoo.catalog import ARCHITECTURES, FAMILIES, Scale
+from paretovit.zoo.catalog import ARCHITECTURES, Scale
 from paretovit.zoo.folders import MLPS
 from paretovit.zoo.mlps import TokenMlp
+from paretovit.zoo.taxonomy import FAMILIES
 from paretovit.zoo.tokens import Layout, Tokens
 
 IMAGES, GRID, PREFIX, DIM = 3, (6, 5), 1, 32

@@ -17,8 +17,8 @@ from paretovit.report.figures.pareto import Pareto, on_front
 from paretovit.report.figures.tokens import Tokens
 from paretovit.report.headings import sheet_of
 from paretovit.store import arrange
-from paretovit.zoo.catalog import FAMILIES as TAXONOMY
 from paretovit.zoo.catalog import resolve
+from paretovit.zoo.taxonomy import FAMILIES as TAXONOMY
 
 
 def rows(indicator, unit, values, **timing) -> list[Measurement]:

@@ -21,7 +21,7 @@ from paretovit.report.figures import (
     span,
     spread,
 )
-from paretovit.report.headings import Heading, Sheet, sheet_of, slug
+from paretovit.report.headings import Heading, Sheet, sheet_of, shortened, slug
 from paretovit.store import Column, Table
 
 WIDTH, HEIGHT = 760, 480
@@ -86,10 +86,13 @@ class AccuracyMemory(Figure):
         leaders = named.chart.mark_rule(color=FAINT, strokeWidth=0.7, opacity=0.6).encode(
             x=x_plain, y=y_plain, x2="label_x:Q", y2="label_y:Q"
         )
-        texts = named.chart.mark_text(align="left", dx=2, fontSize=12, color=INK).encode(
-            x=alt.X("label_x:Q", title=x.axis), y=alt.Y("label_y:Q", title=y.axis), text="label:N"
-        )
-        chart = alt.layer(leaders, marks, x_bars, y_bars, texts).properties(width=WIDTH, height=HEIGHT)
+        beside = {"x": alt.X("label_x:Q", title=x.axis), "y": alt.Y("label_y:Q", title=y.axis), "text": "label:N"}
+        halo = {"stroke": "white", "strokeWidth": 3, "opacity": 0.9}  # a name is read where a bar runs through it
+        texts = [
+            named.chart.mark_text(align="left", dx=2, fontSize=12, color=INK, **kind).encode(**beside)
+            for kind in (halo, {})
+        ]
+        chart = alt.layer(leaders, marks, x_bars, y_bars, *texts).properties(width=WIDTH, height=HEIGHT)
         title = f"{capital(y.title)} over {x.title}"
         return dressed(chart, title, ["Larger marks have more parameters. Bars: where a value may lie."], models, named)
 
@@ -125,10 +128,11 @@ def _names(
     x, y, size = (h.key for h in axes)
     largest = max(line[size] for _, line in complete)
     names = []
-    for at, line in complete:
+    labels = shortened([sheet.labels[at] for at, _ in complete])
+    for label, (_, line) in zip(labels, complete, strict=True):
         radius = math.sqrt(_AREAS[1] * max(line[size] / largest, _AREAS[0] / _AREAS[1]) / math.pi)
         start = x_span.position(line[x]) + (radius + 5) / WIDTH
-        names.append({x: line[x], y: line[y], "label": sheet.short_labels[at], "label_x": x_span.value(start)})
+        names.append({x: line[x], y: line[y], "label": label, "label_x": x_span.value(start)})
     names.sort(key=lambda name: name[x])
     neighbours: list[list[dict[str, Any]]] = []
     reach = -math.inf

@@ -1,0 +1,5 @@
+"""`python -m paretovit`."""
+
+from paretovit.cli import main
+
+main()

@@ -1,0 +1,109 @@
+"""What the commands share: options that mean the same everywhere, a model's name made a spec, rows printed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from paretovit.cost.measure import Progress
+    from paretovit.measurement import Measurement
+    from paretovit.spec import ModelSpec
+    from paretovit.store import Store
+
+STORE = os.environ.get("PARETOVIT_STORE", "paretovit.sqlite")
+
+app = typer.Typer(
+    name="paretovit",
+    help="Which vision transformer should run on this device, under this budget? Answered by measurement.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...", help="Catalog names, wildcards, timm names, checkpoint folders, module:callable."
+    ),
+]
+ImgSize = Annotated[int | None, typer.Option("--img-size", help="Image side in pixels; the model's own by default.")]
+InChans = Annotated[int | None, typer.Option("--in-chans", help="Channels of an image.")]
+NumClasses = Annotated[int | None, typer.Option("--num-classes", help="Classes of the head.")]
+StoreUrl = Annotated[
+    str, typer.Option("--store", help="File or database URL of the rows; $PARETOVIT_STORE sets the default.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+DataName = Annotated[
+    str, typer.Option("--data", help="digits, hfds/PATH, torch/NAME, fake, or a folder of train/ and val/.")
+]
+
+
+def chosen_specs(
+    names: list[str], img_size: int | None, in_chans: int | None, num_classes: int | None
+) -> list[ModelSpec]:
+    from paretovit.zoo.catalog import expand, resolve
+
+    found = expand(names)
+    return [resolve(name, img_size=img_size, in_chans=in_chans, num_classes=num_classes) for name in found]
+
+
+def for_data(name: str, data: str) -> tuple[ModelSpec, Any]:
+    """The model as the data want it: their channels and classes; their size must be the model's, or is made so."""
+    from paretovit.zoo.catalog import resolve
+
+    spec = resolve(name)
+    from paretovit.training.data import open_data
+
+    images = open_data(data)
+    own = images.val
+    if Path(name, "spec.json").is_file():
+        return spec, open_data(data, img_size=spec.image_px, in_chans=spec.in_chans)
+    if own.image_px != spec.image_px:
+        images = open_data(data, img_size=spec.image_px)
+        own = images.val
+    return resolve(name, in_chans=own.in_chans, num_classes=own.num_classes), images
+
+
+def open_store(url: str, *, create: bool = True) -> Store:
+    from paretovit.store import Store
+
+    return Store(url, create=create)
+
+
+@contextmanager
+def measuring() -> Iterator[Progress]:
+    from paretovit.report.progress import MeasureProgress
+
+    with MeasureProgress() as progress:
+        yield progress
+
+
+def show(rows: list[Measurement], as_json: bool) -> None:
+    if as_json:
+        print_json([row.to_json() for row in rows])
+        return
+    from paretovit.report.tables import rows_table
+
+    print_rich(rows_table(rows))
+
+
+def print_rich(content: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=100)
+    console.print(content)
+
+
+def print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))

@@ -1,0 +1,81 @@
+"""`paretovit measure`: what a model costs on this one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from paretovit.cli.app import (
+    STORE,
+    Device,
+    ImgSize,
+    InChans,
+    Json,
+    Models,
+    NumClasses,
+    StoreUrl,
+    app,
+    chosen_specs,
+    measuring,
+    open_store,
+    show,
+)
+
+
+@app.command()
+def measure(
+    names: Models,
+    runtime: Annotated[
+        list[str] | None, typer.Option("--runtime", help="What executes the model; may be repeated.")
+    ] = None,
+    device: Device = "cpu",
+    batch_size: Annotated[
+        int, typer.Option("-b", "--batch-size", help="Images per training step and for peak memory.")
+    ] = 8,
+    indicator: Annotated[list[str] | None, typer.Option("--indicator", help="Only these; may be repeated.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads per operator; all cores by default.")
+    ] = None,
+    dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = "float32",
+    rounds: Annotated[
+        int, typer.Option("--rounds", help="Visits to every model; more give narrower intervals.", min=3)
+    ] = 15,
+    timeout: Annotated[
+        float, typer.Option("--timeout", help="Seconds after which a silent process is ended.", min=1)
+    ] = 300,
+    patience: Annotated[float, typer.Option("--patience", help="Seconds to wait for a quiet machine.", min=0)] = 20,
+    again: Annotated[bool, typer.Option("--again", help="Measure what the store has, too.")] = False,
+    img_size: ImgSize = None,
+    in_chans: InChans = None,
+    num_classes: NumClasses = None,
+    store: StoreUrl = STORE,
+    as_json: Json = False,
+) -> None:
+    """Time, memory and counts on this machine, with their spread; only what the store does not have yet."""
+    from paretovit.cost.folders import INDICATORS, RUNTIMES
+
+    for folder, asked in ((RUNTIMES, runtime), (INDICATORS, indicator)):
+        for name in asked or []:
+            folder.fact(name, "title")  # an unknown name is said before anything is loaded
+    specs = chosen_specs(names, img_size, in_chans, num_classes)
+    with open_store(store) as rows:
+        from paretovit.cost.measure import Care
+        from paretovit.cost.measure import measure as run
+
+        with measuring() as progress:
+            run(
+                specs,
+                indicators=indicator,
+                runtimes=runtime or ["torch_eager"],
+                device=device,
+                dtype=dtype,
+                threads=threads,
+                batch_size=batch_size,
+                store=rows,
+                again=again,
+                care=Care(rounds=rounds, timeout_s=timeout, patience_s=patience),
+                progress=progress,
+            )
+        keys = {spec.key for spec in specs}
+        show([row for row in rows.rows() if row.conditions.spec in keys and row.origin.how != "trained"], as_json)
