@@ -35,16 +35,20 @@ class Part:
 class Stage:
     """Blocks of one width. The three slots `sequence`, `mixer`, `mlp` are the taxonomy: a model's place in
     it is read off its spec. `between` is what leads from the stage before (or the stem) into this one. With `share`
-    there is one block, applied `depth` times."""
+    there is one block, applied `depth` times. With `mlp=None` its blocks are a mixer alone. `layer_scale` is the
+    model's unless stated. `class_tokens` go through the blocks "among" the patches; or they are set "aside" before
+    `between` and put back behind the last block, as they were or "mixed", once they have heard the patches."""
 
     depth: int
     dim: int
     heads: int
     sequence: Part = Part("keep_all")
     mixer: Part = Part("attention")
-    mlp: Part = Part("mlp")
+    mlp: Part | None = Part("mlp")
     between: Part = Part("straight")
     share: bool = False
+    layer_scale: float | None = None
+    class_tokens: str = "among"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +56,8 @@ class ModelSpec:
     """A model. `whole` names a model that refuses the backbone (timm's, the user's own); then `stages` is empty.
 
     norm, final_norm   in every block before mixer and MLP, and once before or after the read-out
-    mlp_residual       what the MLP's result is added to: "tokens", or "normed" tokens as in the Compact Transformer
+    mlp_residual       what the MLP's result is added to: "tokens", "normed" tokens as in the Compact Transformer, or
+                       what entered the "block": one residual around mixer and MLP together
     init               how new weights are drawn, a name in `zoo/initialise.py`
     """
 
@@ -82,13 +87,26 @@ class ModelSpec:
         if self.whole is None:
             if not self.stages:
                 raise UserError(f"{self.name}: a spec needs at least one stage, or a `whole`")
-            if self.mlp_residual not in ("tokens", "normed"):
-                raise UserError(f"{self.name}: mlp_residual must be 'tokens' or 'normed', got {self.mlp_residual!r}")
+            if self.mlp_residual not in ("tokens", "normed", "block"):
+                raise UserError(
+                    f"{self.name}: mlp_residual must be 'tokens', 'normed' or 'block', got {self.mlp_residual!r}"
+                )
             if self.patch_px < 1:
                 raise UserError(f"{self.name}: patch_px must be at least 1, got {self.patch_px}")
             for stage in self.stages:
                 if min(stage.depth, stage.dim, stage.heads) < 1:
                     raise UserError(f"{self.name}: depth, dim and heads must be at least 1, got {stage}")
+                if stage.class_tokens not in ("among", "aside", "mixed"):
+                    raise UserError(
+                        f"{self.name}: class_tokens must be 'among', 'aside' or 'mixed', got {stage.class_tokens!r}"
+                    )
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one image (channels, rows, columns), or of one video (channels, frames, rows, columns), which a stem with
+        an option `frames` takes."""
+        frames = dict(self.stem.options).get("frames")
+        return (self.in_chans, *(() if frames is None else (frames,)), self.image_px, self.image_px)
 
     @cached_property
     def key(self) -> str:

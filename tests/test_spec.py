@@ -85,7 +85,7 @@ def test_every_other_field_changes_the_key(field: str) -> None:
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Stage)])
 def test_every_field_of_a_stage_changes_the_key(field: str) -> None:
-    value = 3 if field in ("depth", "dim", "heads") else Part("something")
+    value = {"depth": 3, "dim": 3, "heads": 3, "class_tokens": "aside"}.get(field, Part("something"))
     assert replace(SPEC, stages=(replace(SPEC.stages[0], **{field: value}),)).key != SPEC.key
 
 
@@ -122,7 +122,7 @@ def test_a_part_is_printed_with_its_options() -> None:
     [
         ({"image_px": 0}, "image_px must be at least 1, got 0"),
         ({"in_chans": -1}, "in_chans must be at least 1"),
-        ({"mlp_residual": "queries"}, "mlp_residual must be 'tokens' or 'normed', got 'queries'"),
+        ({"mlp_residual": "queries"}, "mlp_residual must be 'tokens', 'normed' or 'block', got 'queries'"),
         ({"patch_px": 0}, "patch_px must be at least 1"),
         ({"num_classes": -1}, "0 .features only. or more"),
         ({"stages": ()}, "at least one stage"),

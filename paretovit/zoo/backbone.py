@@ -9,6 +9,7 @@ Shapes   B images, N tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from paretovit.errors import UserError, unknown
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.zoo.between import Between
+from paretovit.zoo.class_mixer import ClassMixer
 from paretovit.zoo.folders import BETWEEN, MIXERS, MLPS, NORMS, POSITIONS, READOUTS, SEQUENCES, STEMS, make
 from paretovit.zoo.initialise import INITS
 from paretovit.zoo.mixers import Mixer
@@ -38,21 +40,38 @@ class Block(nn.Module):
 
     Paper    Dosovitskiy et al. 2020, eqs. 2 and 3; LayerScale as in Touvron et al. 2021, "Going deeper with
              Image Transformers", eq. 4. With `mlp_residual="normed"` the second norm's result goes on in place of
-             the tokens, as in the released code of Hassani et al. 2021, "Compact Transformers".
+             the tokens, as in the released code of Hassani et al. 2021, "Compact Transformers"; with "block" one
+             residual goes around mixer and MLP together, as in Rao et al. 2021, "Global Filter Networks", fig. 2.
     """
 
     def __init__(
-        self, mixer: Mixer, mlp: TokenMlp, sequence: Sequence | None, spec: ModelSpec, *, drop_path: float
+        self,
+        mixer: Mixer,
+        mlp: TokenMlp | None,
+        sequence: Sequence | None,
+        spec: ModelSpec,
+        *,
+        layer_scale: float | None,
+        drop_path: float,
     ) -> None:
         super().__init__()
-        dim, layer_scale = mixer.dim, spec.layer_scale
+        dim = mixer.dim
+        self.normed_residual = spec.mlp_residual == "normed"
+        self.one_residual = spec.mlp_residual == "block" and mlp is not None
+        if self.one_residual and sequence is not None and sequence.where == "between":
+            raise UserError(
+                f"{type(sequence).__name__} changes the tokens between mixer and MLP, and with mlp_residual='block' "
+                f"what entered the block is added after it; take mlp_residual='tokens'"
+            )
         self.norm1 = make(NORMS, spec.norm, dim)
         self.mixer = mixer
-        self.scale1 = nn.Identity() if layer_scale is None else LayerScale(dim, init_values=layer_scale)
-        self.norm2 = make(NORMS, spec.norm, dim)
+        scaled = layer_scale is not None and not self.one_residual
+        self.scale1 = LayerScale(dim, init_values=layer_scale) if scaled else nn.Identity()
+        if mlp is not None:
+            self.norm2 = make(NORMS, spec.norm, dim)
         self.mlp = mlp
-        self.scale2 = nn.Identity() if layer_scale is None else LayerScale(dim, init_values=layer_scale)
-        self.normed_residual = spec.mlp_residual == "normed"
+        if mlp is not None:
+            self.scale2 = nn.Identity() if layer_scale is None else LayerScale(dim, init_values=layer_scale)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.sequence = sequence
 
@@ -62,26 +81,28 @@ class Block(nn.Module):
         if sequence is not None and sequence.where == "before":
             tokens = sequence(tokens, None)
         normed, answer, entered = tokens.with_x(self.norm1(tokens.x)), None, tokens.x.detach()
-        with recomputed(normed.x, lambda: self.norm1(entered)):
+        with recomputed(normed.x, lambda: self.norm1(entered)) if self.norm1.repeatable else nullcontext():
             if sequence is not None and sequence.ask is not None:
                 mixed, answer = self.mixer.answer(normed, sequence.ask)
             else:
                 mixed = self.mixer(normed)
-        tokens = tokens.with_x(tokens.x + self.drop_path(self.scale1(mixed)))
+        before = tokens.x
+        tokens = tokens.with_x(mixed if self.one_residual else before + self.drop_path(self.scale1(mixed)))
         if sequence is not None and sequence.where == "between":
             tokens = sequence(tokens, answer)
-        normed, between = tokens.with_x(self.norm2(tokens.x)), tokens.x.detach()
-        with recomputed(normed.x, lambda: self.norm2(between)):
-            worked = self.mlp(normed)
-        stream = normed.x if self.normed_residual else tokens.x
-        tokens = tokens.with_x(stream + self.drop_path(self.scale2(worked)))
+        if self.mlp is not None:
+            normed, between = tokens.with_x(self.norm2(tokens.x)), tokens.x.detach()
+            with recomputed(normed.x, lambda: self.norm2(between)) if self.norm2.repeatable else nullcontext():
+                worked = self.mlp(normed)
+            stream = before if self.one_residual else normed.x if self.normed_residual else tokens.x
+            tokens = tokens.with_x(stream + self.drop_path(self.scale2(worked)))
         if sequence is not None and sequence.where == "after":
             tokens = sequence(tokens, None)
         return tokens
 
     def macs(self) -> int:
         """Multiply-accumulates of one image, summed over the parts' closed forms."""
-        macs = self.mixer.macs() + self.mlp.macs()
+        macs = self.mixer.macs() + (0 if self.mlp is None else self.mlp.macs())
         if self.sequence is not None:
             macs += self.sequence.macs(self.mixer)
             macs += 0 if self.sequence.ask is None else self.mixer.answer_macs(self.sequence.ask)
@@ -144,21 +165,34 @@ class Backbone(nn.Module):
         first, last = spec.stages[0], spec.stages[-1]
         self.stem = make(STEMS, spec.stem, spec.in_chans, first.dim, spec.image_px, spec.patch_px)
         self.readout = make(READOUTS, spec.readout, last.dim)
-        self.prefix = self.readout.prefix
-        self.class_token = nn.Parameter(torch.empty(1, self.prefix, first.dim)) if self.prefix else None
-        layout = Layout.of_grid(self.stem.grid, self.prefix)
+        self.prefix, self.joins = self.readout.prefix, self.readout.joins
+        if not 0 <= self.joins < len(spec.stages):
+            raise UserError(f"{spec.name}: class tokens cannot join stage {self.joins} of {len(spec.stages)}, from 0")
+        token_dim = spec.stages[self.joins].dim
+        self.class_token = nn.Parameter(torch.empty(1, self.prefix, token_dim)) if self.prefix else None
+        layout = Layout.of_grid(self.stem.grid, 0 if self.joins else self.prefix)
         self.position = make(POSITIONS, spec.position, first.dim, layout)
 
         depth = sum(stage.depth for stage in spec.stages)
         rates = iter(drop_path * i / max(depth - 1, 1) for i in range(depth))
-        self.between, self.stages = nn.ModuleList(), nn.ModuleList()
+        self.between, self.stages, self.class_mixers = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
         dim = first.dim
-        for stage in spec.stages:
+        for i, stage in enumerate(spec.stages):
+            if stage.class_tokens != "among":
+                layout = _without_class_tokens(spec, i, dim, layout)
             between = make(BETWEEN, stage.between, dim, stage.dim, layout)
             layout, dim = between.after(), stage.dim
+            if i and i == self.joins:
+                if layout.grid is None or layout.masked:
+                    raise UserError(f"{spec.name}: class tokens that join at stage {i} need patches on their grid")
+                layout = replace(layout, prefix=self.prefix)
             if layout.grid is not None:
                 self.register_buffer(f"places{len(self.stages)}", self.position.places(layout), persistent=False)
             blocks, layout = _blocks(stage, layout, spec, self.position, [next(rates) for _ in range(stage.depth)])
+            if stage.class_tokens != "among":
+                layout = replace(layout, prefix=self.prefix)
+            if stage.class_tokens == "mixed":
+                self.class_mixers[str(i)] = ClassMixer(dim, layout)
             self.between.append(between)
             self.stages.append(blocks)
 
@@ -166,12 +200,12 @@ class Backbone(nn.Module):
         self.layout = layout  # of the tokens that the read-out sees
         self.num_features = self.head_hidden_size = self.embed_dim = dim
         self.num_classes = spec.num_classes
-        self.head = nn.Linear(dim, spec.num_classes) if spec.num_classes else nn.Identity()
+        self.head = self.readout.classifier(spec.num_classes)
         self.aux: dict[str, Tensor] = {}
         self.grad_checkpointing = False
         self.default_cfg = self.pretrained_cfg = {
             "architecture": spec.name,
-            "input_size": (spec.in_chans, spec.image_px, spec.image_px),
+            "input_size": spec.input_shape,
             "fixed_input_size": True,
             "num_classes": spec.num_classes,
             "pool_size": None,
@@ -187,19 +221,29 @@ class Backbone(nn.Module):
         if not next(self.parameters()).is_meta:
             INITS[spec.init](self, self.class_token)
 
-    def _tokens(self, image: Tensor) -> Tokens:
-        px = self.spec.image_px
-        if image.shape[-2:] != (px, px) or image.shape[-3] != self.spec.in_chans:
+    def enter(self, image: Tensor) -> Tokens:
+        """The tokens of images (B, C, H, W) in front of the first stage."""
+        if image.shape[1:] != self.spec.input_shape:
+            wanted = " x ".join(map(str, self.spec.input_shape))
             raise UserError(
-                f"{self.spec.name} takes images of {self.spec.in_chans} x {px} x {px}, got {tuple(image.shape[-3:])}; "
-                f"build it with img_size and in_chans to match"
+                f"{self.spec.name} takes {'videos' if len(self.spec.input_shape) > 3 else 'images'} of {wanted}, "
+                f"got {tuple(image.shape[1:])}; build it with img_size and in_chans to match"
             )
-        x_BND = self.stem(image)
-        if self.class_token is not None:
-            x_BND = torch.cat((self.class_token.expand(len(x_BND), -1, -1), x_BND), dim=1)
-        tokens = Tokens(self.position(x_BND), grid=self.stem.grid, prefix=self.prefix)
-        for i, (between, blocks) in enumerate(zip(self.between, self.stages, strict=True)):
+        tokens = Tokens(self.stem(image), grid=self.stem.grid)
+        if not self.joins:
+            tokens = self._joined(tokens)
+        return tokens.with_x(self.position(tokens.x))
+
+    def through(self, tokens: Tokens, first: int = 0, last: int | None = None) -> Tokens:
+        """The tokens behind stage `last`, the model's last one by default, of those in front of stage `first`."""
+        for i in range(first, len(self.stages) if last is None else last + 1):
+            between, blocks, kind = self.between[i], self.stages[i], self.spec.stages[i].class_tokens
+            class_BPD = tokens.x[:, : tokens.prefix]
+            if kind != "among":
+                tokens = replace(tokens, x=tokens.x[:, tokens.prefix :], prefix=0, place=None)
             tokens = between(tokens)
+            if i and i == self.joins:
+                tokens = self._joined(tokens)
             if tokens.grid is not None and (place_NA := getattr(self, f"places{i}")) is not None:
                 tokens.place = place_NA.expand(len(tokens.x), -1, -1)
             assert isinstance(blocks, Blocks)
@@ -208,8 +252,22 @@ class Backbone(nn.Module):
                     tokens = checkpoint(block, tokens, use_reentrant=False)
                 else:
                     tokens = block(tokens)
+            if kind == "mixed":
+                class_BPD = self.class_mixers[str(i)](class_BPD, tokens.x)
+            if kind != "among":
+                tokens = replace(tokens, x=torch.cat((class_BPD, tokens.x), dim=1), prefix=self.prefix, place=None)
         self.aux = tokens.aux
         return tokens
+
+    def _tokens(self, image: Tensor) -> Tokens:
+        return self.through(self.enter(image))
+
+    def _joined(self, tokens: Tokens) -> Tokens:
+        """The tokens with the class tokens, if the model has any, in front; of those all places are still known."""
+        if self.class_token is None:
+            return tokens
+        class_BPD = self.class_token.expand(len(tokens.x), -1, -1)
+        return replace(tokens, x=torch.cat((class_BPD, tokens.x), dim=1), prefix=self.prefix)
 
     def _features(self, tokens: Tokens) -> Tensor:
         # A norm over every token before the read-out only matters where the read-out mixes tokens; picking
@@ -218,8 +276,12 @@ class Backbone(nn.Module):
             return self.readout(tokens.with_x(self.norm(tokens.x)))
         return self.norm(self.readout(tokens))
 
+    def read(self, tokens: Tokens) -> Tensor:
+        """Logits (B, classes) from the tokens behind the last stage."""
+        return self.head(self._features(tokens))
+
     def forward(self, image: Tensor) -> Tensor:
-        return self.head(self._features(self._tokens(image)))
+        return self.read(self._tokens(image))
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Tokens of the last block (B, N, D), normed where the read-out follows the norm."""
@@ -234,7 +296,9 @@ class Backbone(nn.Module):
         features = self.readout(Tokens(x_BND, prefix=self.prefix))
         if not self.readout.norm_first:
             features = self.norm(features)
-        return features if pre_logits else self.head(features)
+        if pre_logits:
+            return features if self.readout.vectors == 1 else features.mean(1)
+        return self.head(features)
 
     def get_classifier(self) -> nn.Module:
         return self.head
@@ -244,7 +308,7 @@ class Backbone(nn.Module):
         if global_pool is not None:
             raise UserError("the read-out is part of the spec; change `readout` there and build again")
         self.num_classes = num_classes
-        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.head = self.readout.classifier(num_classes)
         self.head.to(next(self.parameters()).device)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -253,7 +317,7 @@ class Backbone(nn.Module):
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Places and class tokens: vectors that decay would pull to no place at all."""
-        return {"class_token", *(f"position.{name}" for name, _ in self.position.named_parameters())}
+        return {"class_token", *(f"position.{name}" for name, _ in self.position.named_parameters(recurse=False))}
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
@@ -265,9 +329,23 @@ class Backbone(nn.Module):
 
     def macs(self) -> int:
         """Multiply-accumulates of one image, summed over the parts' closed forms."""
-        parts = [module for module in self.modules() if isinstance(module, Stem | Between | Blocks)]
-        read = self.readout.macs(self.layout) + self.num_features * self.num_classes
-        return sum(part.macs() for part in parts) + read
+        direct = (self.stem, *self.between, *self.stages, *self.class_mixers.values())  # each counts what is inside it
+        parts = [module for module in direct if isinstance(module, Stem | Between | Blocks | ClassMixer)]
+        read = self.readout.macs(self.layout) + self.readout.vectors * self.num_features * self.num_classes
+        return sum(part.macs() for part in parts) + self.position.macs() + read
+
+
+def _without_class_tokens(spec: ModelSpec, i: int, dim: int, layout: Layout) -> Layout:
+    """The layout of the patches alone, for a stage that sets class tokens aside."""
+    stage = spec.stages[i]
+    if not layout.prefix:
+        raise UserError(f"{spec.name}: stage {i} sets class tokens aside, and none come to it; take class_tokens='among'")
+    if stage.dim != dim or stage.sequence != Stage.sequence or layout.grid is None or layout.masked:
+        raise UserError(
+            f"{spec.name}: class tokens are set aside from stage {i} as they are, so it must keep the width {dim} and "
+            f"all tokens, which lie on their grid"
+        )
+    return replace(layout, prefix=0)
 
 
 def _blocks(
@@ -294,7 +372,7 @@ def _blocks(
         mixer = _mixer(stage, after if sequence is not None and sequence.where == "before" else layout, sequence, i)
         _place(mixer, position)
         mlp = _mlp(stage, layout if sequence is not None and sequence.where == "after" else after)
-        blocks.append(Block(mixer, mlp, sequence, spec, drop_path=drop_path[i]))
+        blocks.append(Block(mixer, mlp, sequence, spec, layer_scale=_scale(stage, spec), drop_path=drop_path[i]))
         layout = after
     return Blocks(*blocks), layout
 
@@ -307,7 +385,13 @@ def _shared(stage: Stage, layout: Layout, spec: ModelSpec, position: Position, d
         )
     mixer = _mixer(stage, layout, None, 0)
     _place(mixer, position)
-    return SharedBlocks(Block(mixer, _mlp(stage, layout), None, spec, drop_path=drop_path), stage.depth, layout)
+    mlp, scale = _mlp(stage, layout), _scale(stage, spec)
+    block = Block(mixer, mlp, None, spec, layer_scale=scale, drop_path=drop_path)
+    return SharedBlocks(block, stage.depth, layout)
+
+
+def _scale(stage: Stage, spec: ModelSpec) -> float | None:
+    return spec.layer_scale if stage.layer_scale is None else stage.layer_scale
 
 
 def _mixer(stage: Stage, layout: Layout, sequence: Sequence | None, block: int) -> Mixer:
@@ -341,7 +425,9 @@ def _place(mixer: Mixer, position: Position) -> None:
     mixer.rotation = position.rotation(mixer.head_dim, mixer.layout, mixer.front)
 
 
-def _mlp(stage: Stage, layout: Layout) -> TokenMlp:
+def _mlp(stage: Stage, layout: Layout) -> TokenMlp | None:
+    if stage.mlp is None:
+        return None
     mlp = make(MLPS, stage.mlp, stage.dim, layout)
     if layout.masked and not mlp.alone:
         able = ", ".join(name for name in MLPS.names() if MLPS.fact(name, "alone", True))

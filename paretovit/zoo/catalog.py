@@ -384,7 +384,7 @@ def entries() -> dict[str, Entry]:
                 Entry(
                     name=spec.name,
                     spec=spec,
-                    family=kind.family or family(spec),
+                    family=family(spec),
                     paper=kind.paper,
                     arxiv=kind.arxiv,
                     published=published,
@@ -408,15 +408,26 @@ def family_entries(wanted: str | None = None) -> list[Entry]:
     return [entry for entry in entries().values() if entry.family == wanted]
 
 
+@cache
+def _stated_families() -> dict[str, str]:
+    """The class of every model whose architecture states it, by name."""
+    kinds = [MACROS[file] for file in MACROS.names()]
+    return {spec.name: kind.family for kind in kinds if kind.family for spec, _ in kind.rows()}
+
+
 def family(spec: ModelSpec) -> str:
     """A model's class in the taxonomy of `which-transformer-to-favor`, read off its spec.
 
     The first slot that is not the plain ViT's decides: the token mixer, the token sequence, the MLP, then what
     leads from stage to stage; then whether the blocks share their parameters.
-    A model taken whole has the class of its catalog row, and "baseline" if it has none.
+    A model taken whole has the class of its catalog row, and "baseline" if it has none; one of an architecture that
+    states its class has that.
     """
+    if spec.name in _stated_families():
+        return _stated_families()[spec.name]
     if spec.whole is not None:
-        row = ROWS.get(str(dict(spec.whole.options).get("architecture", "")))
+        # weights are named behind a dot: `swin_tiny_patch4_window7_224.ms_in1k`
+        row = ROWS.get(str(dict(spec.whole.options).get("architecture", "")).split(".")[0])
         return row.family if row else "baseline"
     for stage in spec.stages:
         for folder, part in (
@@ -539,7 +550,7 @@ def _on_skeleton(name: str) -> ModelSpec | None:
 def _from_timm(name: str) -> ModelSpec:
     timm = importlib.import_module("timm")  # asked for a name that only timm can know: two seconds to load
     plain = name.removeprefix("timm/").split(".")[0]
-    if not timm.is_model(plain) or (plain in entries() and not name.startswith("timm/")):
+    if not timm.is_model(plain):
         known = [*entries(), *(f"{a}_tiny_patch16_224" for a in ARCHITECTURES), *timm.list_models()]
         raise unknown("model", name, set(known))
     config = timm.get_pretrained_cfg(plain)

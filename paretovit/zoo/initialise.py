@@ -45,10 +45,22 @@ def compact(module: nn.Module, class_token: Tensor | None) -> None:
         nn.init.trunc_normal_(class_token, std=0.02)
 
 
+def truncated(module: nn.Module, class_token: Tensor | None) -> None:
+    """As most hierarchical models: linear maps and class tokens normal with deviation 0.02, cut at 2, no bias;
+    convolutions as torch makes them."""
+    for linear in _all(module, nn.Linear):
+        nn.init.trunc_normal_(linear.weight, std=0.02)
+        if linear.bias is not None:
+            nn.init.zeros_(linear.bias)
+    if class_token is not None:
+        nn.init.trunc_normal_(class_token, std=0.02)
+
+
 INITS: dict[str, Callable[[nn.Module, Tensor | None], None]] = {
     "glorot": glorot,
     "torch": torch_default,
     "compact": compact,
+    "truncated": truncated,
 }
 
 

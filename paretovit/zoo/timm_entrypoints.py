@@ -19,10 +19,9 @@ def register() -> None:
     """Makes `timm.create_model(name)` and `timm.list_models()` know the catalog; timm's own names stay timm's."""
     for name, entry in entries().items():
         if entry.spec.whole is None and not is_model(name):
-            px = entry.spec.image_px
             default_cfgs[name] = {
                 "url": "",
-                "input_size": (3, px, px),
+                "input_size": entry.spec.input_shape,
                 "fixed_input_size": True,
                 "num_classes": entry.spec.num_classes,
                 "first_conv": "stem.proj",

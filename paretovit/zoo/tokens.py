@@ -55,6 +55,7 @@ class Tokens:
             other images still have as many; None where all are alive
     aux     named losses and side outputs; the training loop adds what its recipe weighs
     halting what tokens that stop at different depths have come to so far
+    aside   tokens that a part further on will go on with, while the blocks in between work on a summary of them
     """
 
     x: Tensor
@@ -65,10 +66,11 @@ class Tokens:
     alive: Tensor | None = None
     aux: dict[str, Tensor] = field(default_factory=dict)
     halting: Halting | None = None
+    aside: Tokens | None = None
 
     def with_x(self, x: Tensor) -> Tokens:
         """The same tokens with other values."""
-        return Tokens(x, self.grid, self.prefix, self.place, self.size, self.alive, self.aux, self.halting)
+        return Tokens(x, self.grid, self.prefix, self.place, self.size, self.alive, self.aux, self.halting, self.aside)
 
     def add_loss(self, name: str, loss: Tensor) -> None:
         """Add to the auxiliary loss of that name; each block that has one contributes."""

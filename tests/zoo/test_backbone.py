@@ -134,7 +134,7 @@ def test_names_the_near_sizes_where_patches_do_not_fit(px: int, near: str) -> No
         (with_slots(sequence=Part.of("evit", kep=0.5)), "kep"),
         (with_slots(sequence=Part("tome")), "missing a required.*'r'"),
         (with_slots(mlp=Part.of("mlp", ratio=4, ration=4)), "ration"),
-        (replace(PLAIN, stem=Part.of("patch", stride=4)), "stride"),
+        (replace(PLAIN, stem=Part.of("patch", overlap=4)), "overlap"),
         (replace(PLAIN, stages=(*PLAIN.stages, Stage(depth=1, dim=32, heads=2))), "from 64 to 32 between stages"),
         (replace(PLAIN, stages=(Stage(depth=1, dim=64, heads=3),)), "3 heads do not divide the width 64"),
         (replace(PLAIN, stages=(Stage(depth=1, dim=66, heads=3),), position=Part("sin_cos")), "divisible by 4"),

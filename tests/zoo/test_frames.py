@@ -140,7 +140,7 @@ def test_conv_embed_convolves_the_grid() -> None:
     [
         (lambda: ConvEmbed(4, 4, Layout.of_grid((4, 4), 1)), "cannot carry class tokens"),
         (lambda: ConvEmbed(4, 4, Layout(None, 16, 0)), "needs tokens on a grid"),
-        (lambda: ConvEmbed(4, 4, Layout.of_grid((4, 4)), kernel=2), "kernel must be odd"),
+        (lambda: ConvEmbed(4, 4, Layout.of_grid((4, 4)), kernel=4), "kernel must be odd"),
         (lambda: ConvPool(4, 6, Layout.of_grid((4, 4))), "4 does not divide the next stage's 6"),
         (lambda: ConvPool(4, 8, Layout.of_grid((4, 4)), stride=0), "stride at least 1"),
     ],

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from paretovit.cost.counting import count_module
 from paretovit.errors import UserError
+from paretovit.zoo.mixers._segments import segment_means
 from paretovit.zoo.mixers.attention import Attention
-from paretovit.zoo.mixers.nystromformer import Nystromformer, nystrom_attention, pseudo_inverse, segment_means
+from paretovit.zoo.mixers.nystromformer import Nystromformer, nystrom_attention, pseudo_inverse
 from paretovit.zoo.rotation import Rotation
 from paretovit.zoo.tokens import Layout, Tokens
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.between import Between, check_map
+from paretovit.zoo.depthwise import strided
 from paretovit.zoo.tokens import Layout, Tokens, as_map, as_tokens
 
 
@@ -47,7 +48,7 @@ class ConvPool(Between):
         return Layout.of_grid(tuple(-(-side // stride) for side in self.grid), self.layout.prefix)
 
     def forward(self, tokens: Tokens) -> Tokens:
-        x_BND = self.pointwise(as_tokens(self.conv(as_map(tokens.x[:, tokens.prefix :], self.grid))))
+        x_BND = self.pointwise(as_tokens(strided(self.conv, as_map(tokens.x[:, tokens.prefix :], self.grid))))
         if self.prefix is not None:
             x_BND = torch.cat((self.prefix(tokens.x[:, : tokens.prefix]), x_BND), dim=1)
         return Tokens(x_BND, grid=self.after().grid, prefix=tokens.prefix, aux=tokens.aux)

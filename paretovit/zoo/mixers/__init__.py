@@ -23,6 +23,7 @@ class Mixer(nn.Module, ABC):
     mixes           False if tokens do not hear of each other
     takes_prefix    False if class tokens cannot pass through it; `build` then refuses them
     needs_grid      True if patch tokens must lie on their grid
+    takes_time      True if that grid may have a time axis in front of rows and columns
     weighs_sizes    True if it minds `tokens.size`, the patches a token stands for
     hears_alive     True if it minds `tokens.alive`, whatever the number of tokens
     rotates         True if it has queries and keys and passes them through `rotated`; else it refuses rotary positions
@@ -36,6 +37,7 @@ class Mixer(nn.Module, ABC):
     mixes: ClassVar[bool] = True
     takes_prefix: ClassVar[bool] = True
     needs_grid: ClassVar[bool] = False
+    takes_time: ClassVar[bool] = False
     weighs_sizes: ClassVar[bool] = False
     hears_alive: ClassVar[bool] = False
     rotates: bool = False

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
+from paretovit.zoo.depthwise import strided
 from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
 from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.tokens import Layout, Tokens
@@ -115,4 +116,4 @@ class _Convolved(nn.Module):
         self.norm = nn.BatchNorm2d(dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.norm(self.conv(image))
+        return self.norm(strided(self.conv, image))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
+from paretovit.zoo.mixers._segments import segment_means
 from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.tokens import Layout, Tokens
 
@@ -136,16 +137,6 @@ class Nystromformer(Mixer):
             inverted = m * m * inner + 4 * self.iterations * m**3 * self.heads
             attended = 2 * (rows + asking) * m * inner + inverted + joined
         return (3 * rows + asking) * self.dim * inner + attended + rows * inner * self.kernel
-
-
-def segment_means(x_BHNK: Tensor, segments: int) -> Tensor:
-    """Means of consecutive tokens (B, H, segments, K); later segments are longer by one at most."""
-    short, num_long = divmod(x_BHNK.shape[2], segments)
-    split = (segments - num_long) * short
-    means = x_BHNK[:, :, :split].unflatten(2, (-1, short)).mean(3)
-    if not num_long:
-        return means
-    return torch.cat((means, x_BHNK[:, :, split:].unflatten(2, (-1, short + 1)).mean(3)), dim=2)
 
 
 def attention(q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, *, fused: bool = True) -> Tensor:

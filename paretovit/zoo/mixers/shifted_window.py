@@ -139,6 +139,8 @@ def deaf(slots_WM: Tensor, grid: Grid, shift: Grid) -> Tensor | None:
 
     A shift brings the first rows and columns behind the last: they share windows, yet are no neighbours.
     """
+    if not any(shift) and (slots_WM != NOBODY).all():
+        return None  # seen without comparing all pairs
     row, column = slots_WM // grid[1], slots_WM % grid[1]
     region = 2 * (row < shift[0]).int() + (column < shift[1]).int()
     region = region.masked_fill(slots_WM == NOBODY, NOBODY)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
+from paretovit.zoo.mixers._segments import segment_means
 from paretovit.zoo.mixers._softmax import attend
-from paretovit.zoo.mixers.nystromformer import segment_means
 from paretovit.zoo.tokens import Layout, Tokens
 
 

@@ -29,6 +29,10 @@ class Position(nn.Module, ABC):
     def forward(self, x_BND: Tensor) -> Tensor:
         """Tokens that know their place."""
 
+    def macs(self) -> int:
+        """Multiply-accumulates for one image; closed form."""
+        return 0
+
     def places(self, layout: Layout) -> Tensor | None:
         """Coordinates (N, axes) that tokens of a layout carry along, if it turns by them."""
         return None

@@ -36,7 +36,8 @@ class Sequence(nn.Module, ABC):
     A subclass takes `(dim, layout, *, its options)`, `layout` being that of the tokens it will see, and states
 
     family   its class in the taxonomy
-    where    "before" the mixer, "between" mixer and MLP, or "after" the MLP of its block
+    where    "before" the mixer, "between" mixer and MLP, or "after" the MLP of its block; a method that is not the same
+             in all of its blocks may set it when it is made
     ask      what it asks of the block's mixer ("class_row", "keys"), or None; only for `where = "between"`
     counts   True if it matters which of its blocks it is in; it then takes a `Turn` behind the layout
     trials   options, beside those of the catalog, with which the contract tests try it on some 30 tokens
@@ -46,7 +47,7 @@ class Sequence(nn.Module, ABC):
     """
 
     family: ClassVar[str]
-    where: ClassVar[Literal["before", "between", "after"]]
+    where: Literal["before", "between", "after"]
     ask: ClassVar[str | None] = None
     counts: ClassVar[bool] = False
     trials: ClassVar[tuple[dict[str, Any], ...]] = ()

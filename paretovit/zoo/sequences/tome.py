@@ -102,5 +102,9 @@ def _merge(values: Tensor, prefix: int, left: Tensor, source: Tensor, target: Te
     def wide(index: Tensor) -> Tensor:
         return index.unsqueeze(-1).expand(-1, -1, values.shape[-1])
 
-    b = b.scatter_reduce(1, wide(target), a.gather(1, wide(source)), reduce, include_self=True)
+    taken = a.gather(1, wide(source))
+    if reduce == "sum":
+        b = b.scatter_add(1, wide(target), taken)  # the general form is unknown to several runtimes
+    else:
+        b = b.scatter_reduce(1, wide(target), taken, reduce, include_self=True)
     return torch.cat((values[:, :prefix], a.gather(1, wide(left)), b), dim=1)

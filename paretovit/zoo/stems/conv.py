@@ -2,7 +2,8 @@
 
 Paper    Xiao et al. 2021, "Early Convolutions Help Transformers See Better"; three convolutions without norm or
          activation in Jeevan and Sethi 2022, "Resource-efficient Hybrid X-formers for Vision"; with ReLU and pooling in
-         Hassani et al. 2021, "Escaping the Big Data Paradigm with Compact Transformers", sec. 3.3.
+         Hassani et al. 2021, "Escaping the Big Data Paradigm with Compact Transformers", sec. 3.3; with batch norm in
+         Zhang and Yang 2021, "ResT", and Yao et al. 2022, "Wave-ViT", released code of both.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Conv(Stem):
 
     Strides multiply to the patch: its prime factors from the largest, one per convolution in turn from the first
     (patch 16 and three convolutions: 4, 2, 2), unless `strides` says otherwise. `kernel` is that of all, where a
-    stride is not longer. After each convolution comes `act`, then a max-pooling of 3 x 3 with stride 1 if `pool`;
+    stride is not longer, or one each. After each convolution come a batch norm if `batch_norm`, in place of the bias,
+    `act`, and a max-pooling of 3 x 3 with `pool_stride` if `pool`; with `bare_last` nothing of it after the last.
     `norm`, the name of a norm, once at the end.
 
     Raises `UserError` for strides that do not fit the convolutions and the patch, and for an even kernel.
@@ -42,32 +44,44 @@ class Conv(Stem):
         *,
         widths: tuple[int, ...] = (32, 64),
         strides: tuple[int, ...] | None = None,
-        kernel: int = 3,
+        kernel: int | tuple[int, ...] = 3,
         bias: bool = True,
-        act: Literal["none", "relu", "gelu"] = "none",
+        batch_norm: bool = False,
+        act: Literal["none", "relu", "gelu", "hardswish"] = "none",
         pool: bool = False,
+        pool_stride: int = 1,
+        bare_last: bool = False,
         norm: str = "absent",
     ) -> None:
         super().__init__()
         check_divides(image_px, patch_px)
-        strides = _shared(patch_px, len(widths) + 1) if strides is None else strides
-        if len(strides) != len(widths) + 1 or math.prod(strides) != patch_px:
-            raise UserError(
-                f"conv stem: {len(widths) + 1} strides must multiply to the patch {patch_px}, got {strides}"
-            )
-        if kernel < 1 or kernel % 2 == 0:
-            raise UserError(f"conv stem: kernel must be odd, got {kernel}")
+        convs = len(widths) + 1
+        kernels = (kernel,) * convs if isinstance(kernel, int) else kernel
+        shrinks = [pool_stride if pool else 1] * (convs - bare_last) + [1] * bare_last
+        pooled = math.prod(shrinks)
+        if patch_px % pooled:
+            raise UserError(f"conv stem: pooling shrinks {pooled} times, which does not divide the patch {patch_px}")
+        strides = _shared(patch_px // pooled, convs) if strides is None else strides
+        if len(strides) != convs or math.prod(strides) * pooled != patch_px:
+            also = f", pooling's {pooled} included" if pooled > 1 else ""
+            raise UserError(f"conv stem: {convs} strides must multiply to the patch {patch_px}{also}, got {strides}")
+        if len(kernels) != convs or any(k < 1 or k % 2 == 0 for k in kernels):
+            raise UserError(f"conv stem: kernel must be odd, one or {convs} of them, got {kernel}")
         if act not in _ACTS:
             raise UserError(f"conv stem: act must be one of {', '.join(_ACTS)}, got {act!r}")
         side = image_px // patch_px
         self.grid = (side, side)
         layers, channels, out_px, self._macs = list[nn.Module](), in_chans, image_px, 0
-        for width, stride in zip((*widths, dim), strides, strict=True):
-            reach = max(kernel, stride + 1 - stride % 2)  # no pixel is skipped
-            conv = nn.Conv2d(channels, width, reach, stride, padding=reach // 2, bias=bias)
-            layers += [conv, *(made() for made in _ACTS[act]), *([nn.MaxPool2d(3, 1, padding=1)] if pool else [])]
-            channels, out_px = width, out_px // stride
-            self._macs += out_px**2 * conv.weight.numel()
+        for i, (width, stride, size, shrink) in enumerate(zip((*widths, dim), strides, kernels, shrinks, strict=True)):
+            reach = max(size, stride + 1 - stride % 2)  # no pixel is skipped
+            bare = bare_last and i == convs - 1
+            conv = nn.Conv2d(channels, width, reach, stride, reach // 2, bias=bias and (bare or not batch_norm))
+            layers.append(conv)
+            if not bare:
+                layers += [nn.BatchNorm2d(width)] if batch_norm else []
+                layers += [*(made() for made in _ACTS[act]), *([nn.MaxPool2d(3, shrink, padding=1)] if pool else [])]
+            self._macs += (out_px // stride) ** 2 * conv.weight.numel()
+            channels, out_px = width, out_px // stride // shrink
         self.convs = nn.Sequential(*layers)
         self.norm = make(NORMS, Part(norm), dim)
 
@@ -92,4 +106,9 @@ def _shared(patch_px: int, convs: int) -> tuple[int, ...]:
     return tuple(strides)
 
 
-_ACTS: dict[str, tuple[Callable[[], nn.Module], ...]] = {"none": (), "relu": (nn.ReLU,), "gelu": (nn.GELU,)}
+_ACTS: dict[str, tuple[Callable[[], nn.Module], ...]] = {
+    "none": (),
+    "relu": (nn.ReLU,),
+    "gelu": (nn.GELU,),
+    "hardswish": (nn.Hardswish,),
+}
