@@ -18,28 +18,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from rows import carry_out
 from vix_cifar10 import MODELS
 
-from paretovit import Store, count, measure, resolve
+from paretovit import Store, count, resolve
 from paretovit.cost.live_bytes import predicted_rows
 from paretovit.cost.measure import Care
 from paretovit.papers.hybrid_xformers import unfused
-from paretovit.report.progress import MeasureProgress
 from paretovit.spec import ModelSpec
 from paretovit.zoo.vix import names
 
 KINDS = ("vit", "vip", "vil", "vin", "fnet", "mixer")
-
-
-def carry_out(specs: Sequence[ModelSpec], out: Path, *, indicators: list[str], batch_size: int, care: Care) -> None:
-    with Store("sqlite://") as store:
-        if out.exists():
-            store.import_lines(out)
-        try:
-            with MeasureProgress() as progress:
-                measure(specs, indicators=indicators, batch_size=batch_size, store=store, care=care, progress=progress)
-        finally:
-            store.export_lines(out)
 
 
 def memory(out: Path) -> None:

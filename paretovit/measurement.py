@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 
@@ -27,6 +27,7 @@ class Conditions:
     seed          of the training run
     source        of a published value: the table it was read from
     assumptions   what the value takes for granted, such as a price: pairs of name and value
+    part          of the model that the value is about, such as "group norm" or "layer blocks.0.attn"; None for all
     """
 
     spec: str = ""
@@ -41,6 +42,7 @@ class Conditions:
     seed: int | None = None
     source: str | None = None
     assumptions: tuple[tuple[str, Any], ...] = ()
+    part: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "assumptions", tuple(sorted(self.assumptions, key=lambda pair: pair[0])))
@@ -49,9 +51,14 @@ class Conditions:
         """These conditions for any model: what all cells of a table column have in common."""
         return Conditions(**{f.name: getattr(self, f.name) for f in fields(self) if f.name != "spec"})
 
+    def of_part(self, part: str) -> Conditions:
+        """These conditions for a part of the model."""
+        return replace(self, part=part)
+
     def to_json(self) -> dict[str, Any]:
         """Only what is stated; `from_json` reads it back to equal conditions."""
-        stated = {k: v for k, v in asdict(self).items() if v not in (None, "", ())}
+        # not `asdict`, which copies deeply: stores ask this of every row
+        stated = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) not in (None, "", ())}
         if "assumptions" in stated:
             stated["assumptions"] = dict(stated["assumptions"])
         return stated
@@ -143,3 +150,13 @@ class Measurement:
 def median(samples: tuple[float, ...] | list[float]) -> float:
     """The middle of the repeats."""
     return statistics.median(samples)
+
+
+def wilson(hits: int, images: int) -> tuple[float, float]:
+    """The 95% interval of a share. Wilson 1927, "Probable Inference", JASA 22; unlike the usual one it holds near
+    0 and 1, where these accuracies are."""
+    z = 1.959964
+    share = hits / images
+    centre = (share + z * z / (2 * images)) / (1 + z * z / images)
+    half = z / (1 + z * z / images) * math.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
+    return max(0.0, centre - half), min(1.0, centre + half)

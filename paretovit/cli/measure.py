@@ -45,6 +45,10 @@ def measure(
         float, typer.Option("--timeout", help="Seconds after which a silent process is ended.", min=1)
     ] = 300,
     patience: Annotated[float, typer.Option("--patience", help="Seconds to wait for a quiet machine.", min=0)] = 20,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option("--assume", help="NAME=VALUE: watts, g_per_kwh, usd_per_hour or memory_gb; may be repeated."),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Measure what the store has, too.")] = False,
     img_size: ImgSize = None,
     in_chans: InChans = None,
@@ -53,11 +57,13 @@ def measure(
     as_json: Json = False,
 ) -> None:
     """Time, memory and counts on this machine, with their spread; only what the store does not have yet."""
+    from paretovit.cost.assumptions import pairs
     from paretovit.cost.folders import INDICATORS, RUNTIMES
 
     for folder, asked in ((RUNTIMES, runtime), (INDICATORS, indicator)):
         for name in asked or []:
             folder.fact(name, "title")  # an unknown name is said before anything is loaded
+    stated = pairs(assume or ())
     specs = chosen_specs(names, img_size, in_chans, num_classes)
     with open_store(store) as rows:
         from paretovit.cost.measure import Care
@@ -76,6 +82,7 @@ def measure(
                 again=again,
                 care=Care(rounds=rounds, timeout_s=timeout, patience_s=patience),
                 progress=progress,
+                assume=stated,
             )
         keys = {spec.key for spec in specs}
         show([row for row in rows.rows() if row.conditions.spec in keys and row.origin.how != "trained"], as_json)

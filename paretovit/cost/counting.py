@@ -8,6 +8,7 @@ layout for a convolution than it then uses.
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, field
@@ -45,8 +46,12 @@ class OperatorCount:
 class Count:
     """Static costs of one forward pass; `by_operator` splits them, the dearest operator first.
 
-    params       elements of all parameters that are trained, shared ones once
-    bytes_moved  in the precision that the pass ran in
+    params            elements of all parameters that are trained, shared ones once
+    bytes_moved       in the precision that the pass ran in
+    chain_depth       operators on the longest chain of which each needs what the one before it wrote, so that no
+                      number of processors lets them run at once. Views are none. What an operator needs is followed
+                      by storage: one that reads a slice waits for all that was written beside it
+    macs_chain_depth  the most operators with multiply-accumulates on any such chain
     """
 
     params: int
@@ -54,7 +59,14 @@ class Count:
     elementwise_ops: int
     activations: int
     bytes_moved: int
+    chain_depth: int
+    macs_chain_depth: int
     by_operator: dict[str, OperatorCount] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def arithmetic_intensity(self) -> float:
+        """Multiply-accumulates per byte moved (MAC/B)."""
+        return self.macs / self.bytes_moved
 
 
 def count(make_module: Callable[[], nn.Module], input_shape: Sequence[int]) -> Count:
@@ -70,14 +82,16 @@ def count(make_module: Callable[[], nn.Module], input_shape: Sequence[int]) -> C
         return count_module(module, image)
 
 
-def count_module(module: nn.Module, *inputs: Tensor) -> Count:
+def count_module(module: nn.Module, *inputs: Tensor, watch: Callable[[Call, Work], None] | None = None) -> Count:
     """Costs of `module(*inputs)` in eval mode, for all images of the batch together; the module is left as found.
 
-    The inputs are meta, fake or real tensors, as the module's are. Raises as `count` does.
+    The inputs are meta, fake or real tensors, as the module's are. `watch` is told of every call that is counted,
+    when it is. Raises as `count` does.
     """
-    counter = _OperatorCounter()
+    counter = _OperatorCounter(watch=watch)
     with ExitStack() as stack:
-        stack.enter_context(_evaluating(module))
+        stack.enter_context(as_found(module))
+        module.eval()
         stack.enter_context(_without_fast_path())
         # In this mode the counter sees operators before they are taken apart into what their device prefers.
         stack.enter_context(torch.inference_mode())
@@ -92,6 +106,8 @@ def count_module(module: nn.Module, *inputs: Tensor) -> Count:
         elementwise_ops=sum(t.elementwise_ops for t in totals),
         activations=sum(t.activations for t in totals),
         bytes_moved=sum(t.bytes_moved for t in totals),
+        chain_depth=counter.chains.longest,
+        macs_chain_depth=counter.chains.most_macs,
         by_operator=dict(by_cost),
     )
 
@@ -99,18 +115,22 @@ def count_module(module: nn.Module, *inputs: Tensor) -> Count:
 class _OperatorCounter(TorchDispatchMode):
     """Adds up the work of every aten operator; `totals` holds calls, macs, elementwise_ops, activations, bytes."""
 
-    def __init__(self, *, counting: bool = True) -> None:
+    def __init__(self, *, counting: bool = True, watch: Callable[[Call, Work], None] | None = None) -> None:
         super().__init__()
         self.totals: dict[str, list[int]] = {}
-        self.counting = counting
+        self.counting, self.watch = counting, watch
+        self.chains = _Chains()
         self.run = MetaResults()
 
     def add(self, call: Call) -> None:
         counted_by = find_rule(call.operator)
         assert counted_by is not None
         work = counted_by(call)
-        if not any(work) and work.bytes_moved is not None:
-            return  # views
+        self.chains.add(call, work)
+        if work.is_free:
+            return
+        if self.watch is not None:
+            self.watch(call, work)
         total = self.totals.setdefault(operator_name(call.operator), [0, 0, 0, 0, 0])
         total[0] += 1
         total[1] += work.macs
@@ -138,6 +158,39 @@ class _OperatorCounter(TorchDispatchMode):
         return result
 
 
+class _Chains:
+    """How long the chains of operators are that end in each storage that is alive.
+
+    longest    most operators on a chain
+    most_macs  most operators with multiply-accumulates on a chain, perhaps another one
+    """
+
+    def __init__(self) -> None:
+        self.longest = self.most_macs = 0
+        self._ends: dict[int, tuple[int, int]] = {}
+        self._alive: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+
+    def add(self, call: Call, work: Work) -> None:
+        if call.operator.is_view:
+            return  # of a storage that is known
+        before = [self._ends.get(tensor.untyped_storage()._cdata, (0, 0)) for tensor in call.tensors]
+        length = (not work.is_free) + max((operators for operators, _ in before), default=0)
+        macs = (work.macs > 0) + max((products for _, products in before), default=0)
+        self.longest, self.most_macs = max(self.longest, length), max(self.most_macs, macs)
+        for made in call.results:
+            self._end(made.untyped_storage(), (length, macs))
+
+    def _end(self, storage: torch.UntypedStorage, lengths: tuple[int, int]) -> None:
+        key = storage._cdata
+
+        def gone(_: Any) -> None:
+            del self._ends[key], self._alive[key]
+
+        if key not in self._alive:
+            self._alive[key] = weakref.ref(storage, gone)
+        self._ends[key] = lengths
+
+
 @contextmanager
 def _without_fast_path() -> Iterator[None]:
     """torch's encoder layers run as one opaque operator on some devices; here they run as they are written."""
@@ -150,13 +203,12 @@ def _without_fast_path() -> Iterator[None]:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode, and afterwards everything as it was: modes, and what a forward pass leaves on its modules
-    (LeViT keeps the biases it has looked up, and would cost less the second time)."""
+def as_found(module: nn.Module) -> Iterator[None]:
+    """Afterwards everything is as it was: modes, and what a forward pass leaves on its modules (LeViT keeps the
+    biases it has looked up, and would cost less the second time). Weights and their gradients are not looked at."""
     found = [(m, dict(m.__dict__)) for m in module.modules()]
     containers = [(c, copy.copy(c)) for _, attributes in found for c in attributes.values() if type(c) in (dict, list)]
     buffers = [(b, b.clone()) for b in module.buffers() if not b.is_meta]
-    module.eval()
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ CPUs alone does not do so here.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -32,6 +32,7 @@ from torch.nn.attention import SDPBackend
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paretovit.cost.counting import as_found
 from paretovit.cost.folders import INDICATORS
 from paretovit.cost.on_meta import MetaResults, no_collection, values_are_asked_for
 from paretovit.cost.rules import Call
@@ -55,12 +56,9 @@ def predicted_rows(spec: ModelSpec, *, batch_size: int, dtype: str = "float32") 
         spec=spec.key, runtime="torch_eager", dtype=dtype, batch_size=batch_size, assumptions=(("kernels", "cpu"),)
     )
     rows = []
-    for name, training in (("peak_bytes_infer", False), ("peak_bytes_train", True)):
-        value, why = None, ""
-        try:
-            value = float(predicted_peak(spec, batch_size=batch_size, training=training, dtype=dtype))
-        except Unmeasurable as error:
-            why = str(error)
+    peaks = predicted_peaks(spec, (Inference, TrainingStep), batch_size=batch_size, dtype=dtype)
+    for name, peak in zip(("peak_bytes_infer", "peak_bytes_train"), peaks, strict=True):
+        value, why = (None, str(peak)) if isinstance(peak, Unmeasurable) else (float(peak), "")
         rows.append(
             Measurement(
                 model=spec.name,
@@ -82,17 +80,41 @@ def predicted_peak(spec: ModelSpec, *, batch_size: int, training: bool, dtype: s
     Raises `Unmeasurable` for a model that asks for the values of its tensors, and `UserError` for a batch size
     below 1.
     """
+    (peak,) = predicted_peaks(spec, (TrainingStep if training else Inference,), batch_size=batch_size, dtype=dtype)
+    if isinstance(peak, Unmeasurable):
+        raise peak
+    return peak
+
+
+def predicted_peaks(
+    spec: ModelSpec, calls: Sequence[type[Inference | TrainingStep]], *, batch_size: int, dtype: str = "float32"
+) -> list[int | Unmeasurable]:
+    """As `predicted_peak` for each of these calls, or why there is none; the model is built once for all of them."""
     if batch_size < 1:
         raise UserError(f"batch size must be at least 1, got {batch_size}")
-    with no_collection(), values_are_asked_for(), live_bytes() as live:
-        with torch.device("meta"):
-            kind = getattr(torch, dtype)
-            module = build(spec, device="meta").to(kind)
-            batch = torch.empty(batch_size, spec.in_chans, spec.image_px, spec.image_px, dtype=kind)
-        session = (TrainingStep if training else Inference)(module, module, batch)
-        session()  # whatever is made only once, such as the optimizer's moments, is there from now on
-        live.peak = live.now
-        session()
+    peaks: list[int | Unmeasurable] = []
+    with no_collection(), live_bytes() as live:
+        kind = getattr(torch, dtype)
+        try:
+            with values_are_asked_for(), torch.device("meta"):
+                module = build(spec, device="meta").to(kind)
+                batch = torch.empty(batch_size, *spec.input_shape, dtype=kind)
+        except Unmeasurable as error:
+            return [error] * len(calls)
+        for call in calls:
+            try:
+                with values_are_asked_for(), as_found(module):
+                    peaks.append(_peak(live, call(module, module, batch)))
+            except Unmeasurable as error:
+                peaks.append(error)
+            module.zero_grad(set_to_none=True)
+    return peaks
+
+
+def _peak(live: LiveBytes, call: Inference | TrainingStep) -> int:
+    call()  # whatever is made only once, such as the optimizer's moments, is there from now on
+    live.peak = live.now
+    call()
     return live.peak
 
 

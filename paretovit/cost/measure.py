@@ -10,11 +10,14 @@ not become quiet, the row says so and claims nothing.
 from __future__ import annotations
 
 import random
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from paretovit.cost.assumptions import checked
 from paretovit.cost.folders import INDICATORS, RUNTIMES
 from paretovit.cost.indicators import Derived, Indicator
 from paretovit.cost.subject import Setting
@@ -79,14 +82,16 @@ def measure(
     again: bool = False,
     care: Care | None = None,
     progress: Progress | None = None,
+    assume: Mapping[str, float] | None = None,
 ) -> list[Measurement]:
     """Measures what `store` does not have yet of the models under every runtime, and returns the new rows.
 
-    indicators   names in `cost/indicators`; all of them by default
+    indicators   names in `cost/indicators`; by default all but those that are measured only if named
     threads      threads per operator; all cores by default
     batch_size   images per call for training steps and peak memory (latency is of one image, throughput at the
                  best batch size)
     again        measures what the store has, too
+    assume       what cannot be measured and is stated instead, such as a price; see `cost/assumptions.py`
 
     Rows go into the store as they are made, so an interruption loses at most the rounds under way. What cannot
     be measured is a row with a `why`. The first model is the anchor. Raises `UserError` for unknown names, and
@@ -99,14 +104,20 @@ def measure(
         threads=threads or num_threads(),
         batch_size=batch_size,
         visit_s=(care or Care()).visit_s,
+        assumed=checked(assume or {}),
     )
-    _check(specs, runtimes, setting)
-    names = list(indicators) if indicators is not None else INDICATORS.names()
+    check(specs, runtimes, setting)
+    names = list(indicators) if indicators is not None else usual_indicators()
     run = _Run(specs, [(name, INDICATORS[name]()) for name in names], store, care or Care(), progress or Progress())
     for runtime in runtimes:
         run.plan(replace(setting, runtime=runtime), again)
     run.carry_out()
     return run.made
+
+
+def usual_indicators() -> list[str]:
+    """All that are measured without being named."""
+    return [name for name in INDICATORS.names() if not INDICATORS.fact(name, "only_if_named", False)]
 
 
 def conditions_of(spec: ModelSpec, indicator: Indicator, setting: Setting) -> Conditions:
@@ -116,11 +127,12 @@ def conditions_of(spec: ModelSpec, indicator: Indicator, setting: Setting) -> Co
     batches: dict[str, int | str | None] = {"one": 1, "asked": setting.batch_size, "best": "best", "": None}
     return Conditions(
         spec=spec.key, device=device_name(setting.device), runtime=setting.runtime, dtype=setting.dtype,
-        batch_size=batches[indicator.batch], threads=setting.threads,
+        batch_size=batches[indicator.batch], threads=setting.threads, assumptions=indicator.assumptions(setting),
     )  # fmt: skip
 
 
-def _check(specs: Sequence[ModelSpec], runtimes: Sequence[str], setting: Setting) -> None:
+def check(specs: Sequence[ModelSpec], runtimes: Sequence[str], setting: Setting) -> None:
+    """Raises `UserError` for what cannot be run here, before anything is."""
     if not specs:
         raise UserError("name at least one model; `paretovit models` lists them")
     if setting.dtype not in DTYPES:
@@ -145,6 +157,7 @@ class _Task:
     wanted: list[tuple[str, Indicator]]
     is_anchor: bool = False
     worker: Worker | None = None
+    folder: Path | None = None
 
 
 @dataclass
@@ -210,11 +223,12 @@ class _Run:
     def _group(self, nursery: Nursery, tasks: list[_Task], anchor: _Task) -> None:
         everyone = tasks if anchor in tasks else [anchor, *tasks]
         for task in everyone:
-            task.worker = nursery.worker(task.spec, task.setting)
+            task.folder = nursery.folder()
+            task.worker = nursery.worker(task.spec, task.setting, task.folder)
         for task in tasks:
             for name, indicator in task.wanted:
                 if indicator.kind in ("static", "once"):
-                    self._once(task, name, indicator)
+                    self._once(nursery, task, name, indicator)
         for name, indicator in self.indicators:
             if indicator.kind == "timed":
                 timed = [task for task in tasks if any(name == wanted for wanted, _ in task.wanted)]
@@ -228,15 +242,32 @@ class _Run:
             if task.worker is not None:
                 task.worker.close()
                 task.worker = None
+            if task.folder is not None:
+                shutil.rmtree(task.folder, ignore_errors=True)  # weights are in it, once per batch size
 
-    def _once(self, task: _Task, name: str, indicator: Indicator) -> None:
-        how = "counted" if indicator.kind == "static" else "measured"
+    def _once(self, nursery: Nursery, task: _Task, name: str, indicator: Indicator) -> None:
+        how = indicator.how
         try:
-            samples = _worker(task).visit(name, timeout_s=self.care.timeout_s).samples
-            self._keep(task, name, indicator, indicator.value(samples), samples, how=how)
+            if indicator.processes:
+                visits = self._fresh_visits(nursery, task, name, indicator.processes)
+                busy = [visit.busy for visit in visits]
+                facts: dict[str, Any] = {"busy": busy, "contended": _contended(busy)}
+            else:
+                visits, facts = [_worker(task).visit(name, timeout_s=self.care.timeout_s)], {}
+            samples = tuple(sample for visit in visits for sample in visit.samples)
+            self._keep(task, name, indicator, indicator.value(samples), samples, how=how, **facts)
         except Unmeasurable as error:
             self._keep(task, name, indicator, None, (), how=how, why=str(error))
         self.progress.step(f"{task.spec.name}: {indicator.title}")
+
+    def _fresh_visits(self, nursery: Nursery, task: _Task, name: str, processes: int) -> list[Visit]:
+        """One visit in each of several fresh processes, after another one has laid out what they find."""
+        _worker(task).settle(name, timeout_s=self.care.timeout_s)
+        visits = []
+        for _ in range(processes):
+            self._renew(task, nursery)
+            visits.append(_worker(task).visit(name, timeout_s=self.care.timeout_s))
+        return visits
 
     def _rounds(self, nursery: Nursery, tasks: list[_Task], anchor: _Task, name: str, indicator: Indicator) -> None:
         """Visits in rounds until every model has its samples, then rows."""
@@ -266,7 +297,7 @@ class _Run:
     def _renew(task: _Task, nursery: Nursery) -> None:
         """A fresh process for the next sitting."""
         _worker(task).close()
-        task.worker = nursery.worker(task.spec, task.setting)
+        task.worker = nursery.worker(task.spec, task.setting, task.folder)
 
     def _settle(self, timing: _Timing, name: str, patience: _Patience) -> None:
         if timing.why:
@@ -302,7 +333,7 @@ class _Run:
             "rounds": len(timing.visits),
             "sittings": min(self.care.sittings, self.care.rounds),
             "busy": busy,
-            "contended": sum(share > BUSY for share in busy) > FLAGGED * len(busy),
+            "contended": _contended(busy),
             "repeated_visits": timing.repeated,
         }
         if not anchor.why:
@@ -325,13 +356,13 @@ class _Run:
             self._keep(task, name, indicator, None, (), how="derived", why=why)
             return
         source = rows[-1]
-        batch = source.conditions.batch_size if isinstance(source.conditions.batch_size, int) else 1
-        samples = tuple(indicator.of_sample(sample, batch) for sample in source.samples)
+        conditions = conditions_of(task.spec, indicator, task.setting)
         timing = dict(source.origin.timing)
-        if "anchor_rounds" in timing:
-            timing["anchor_rounds"] = [indicator.of_sample(sample, batch) for sample in timing["anchor_rounds"]]
-            timing["anchor_reference"] = indicator.of_sample(timing["anchor_reference"], batch)
         try:
+            samples = tuple(indicator.of_sample(sample, conditions) for sample in source.samples)
+            if "anchor_rounds" in timing:
+                timing["anchor_rounds"] = [indicator.of_sample(s, conditions) for s in timing["anchor_rounds"]]
+                timing["anchor_reference"] = indicator.of_sample(timing["anchor_reference"], conditions)
             value = indicator.value(samples)
         except Unmeasurable as error:
             self._keep(task, name, indicator, None, (), how="derived", why=str(error))
@@ -371,6 +402,11 @@ class _Run:
         if self.store is not None:
             self.store.append([row], [task.spec])
         self.made.append(row)
+
+
+def _contended(busy: Sequence[float]) -> bool:
+    """True if others were busy in more of the visits than a median leaves out."""
+    return sum(share > BUSY for share in busy) > FLAGGED * len(busy)
 
 
 def _worker(task: _Task) -> Worker:

@@ -6,7 +6,7 @@ import gc
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,22 +21,25 @@ class MetaResults:
     A result on meta is its shape, strides and dtype, and these follow from those of the arguments. Working them
     out takes torch up to milliseconds, most of the time of counting; the blocks of a model ask the same again.
     Views, whose results share more than a shape, and operators with arguments on other devices are run each time.
+    What is remembered serves every model of this process: their blocks are often of the same sizes.
     """
 
-    def __init__(self) -> None:
-        self.known: dict[Any, Any] = {}
+    known: ClassVar[dict[Any, Any]] = {}
 
     def __call__(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func.is_view or torch.Tag.inplace_view in func.tags:
             return func(*args, **kwargs)
         try:
-            key = (func, _kind(args), _kind(tuple(kwargs.items())))
+            # a scalar's product with a whole number is of the type that torch makes numbers of by default
+            key = (func, torch.get_default_dtype(), _kind(args), _kind(tuple(kwargs.items())))
             known = self.known.get(key)
         except TypeError:
             return func(*args, **kwargs)
         if known is not None:
             return args[0] if known is _FIRST_ARGUMENT else _remade(known)
         result = func(*args, **kwargs)
+        if len(self.known) >= _MOST:
+            self.known.clear()
         if args and result is args[0]:
             self.known[key] = _FIRST_ARGUMENT
         elif not func._schema.is_mutable:
@@ -45,6 +48,7 @@ class MetaResults:
         return result
 
 
+_MOST = 50_000  # kinds of calls that are remembered, some tens of megabytes; a model has a hundred or two
 _FIRST_ARGUMENT = object()  # what an in-place operator returns
 
 

@@ -61,6 +61,11 @@ class Work(NamedTuple):
     activations: int = 0
     bytes_moved: int | None = None
 
+    @property
+    def is_free(self) -> bool:
+        """Nothing is computed and nothing moves: a view, an allocation, a question."""
+        return self == (0, 0, 0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -86,6 +91,16 @@ class Call:
     def output(self) -> Tensor:
         """The result, or the first of several."""
         return self.result if isinstance(self.result, Tensor) else next(_tensors(self.result))
+
+    @property
+    def tensors(self) -> Iterator[Tensor]:
+        """All tensor arguments."""
+        return _tensors([*self.args, *self.kwargs.values()])
+
+    @property
+    def results(self) -> Iterator[Tensor]:
+        """All tensors that it returns."""
+        return _tensors(self.result)
 
     @property
     def read(self) -> int:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paretovit.cost.counting import Count, count
 from paretovit.cost.folders import RUNTIMES
-from paretovit.cost.runtimes import Session
+from paretovit.cost.runtimes import FileRuntime, Runtime, Session
 from paretovit.errors import Unmeasurable
 from paretovit.spec import ModelSpec
 from paretovit.zoo.build import build
@@ -25,6 +29,7 @@ class Setting:
     batch_size   images per call where an indicator does not fix or find it
     max_batch    largest batch size that the search for the best one tries
     visit_s      seconds that one visit to a model should take
+    assumed      what the user states and nobody can measure, such as a price; see `cost/assumptions.py`
     """
 
     runtime: str = "torch_eager"
@@ -34,13 +39,26 @@ class Setting:
     batch_size: int = 8
     max_batch: int = 256
     visit_s: float = 0.15
+    assumed: tuple[tuple[str, float], ...] = ()
 
 
 class Subject:
-    """One model under one setting. Holds one session at a time, so that sessions do not add up in memory."""
+    """One model under one setting. Holds one session at a time, so that sessions do not add up in memory.
 
-    def __init__(self, spec: ModelSpec, setting: Setting, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    `folder` is where the files are kept that a runtime runs; a process that comes after finds them there. Without it
+    they end with the subject.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        setting: Setting,
+        *,
+        folder: Path | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.spec, self.setting, self.clock = spec, setting, clock
+        self._folder = folder
         self._session: tuple[tuple[int, bool], Session] | None = None
         self.repeats = 1  # calls of a visit, until a warm-up says how many
         self.best_batch_size = 1  # until it is searched for
@@ -48,8 +66,7 @@ class Subject:
     @cached_property
     def count(self) -> Count:
         """The operator counter's totals for one image."""
-        px = self.spec.image_px
-        return count(lambda: build(self.spec, device="meta"), (1, self.spec.in_chans, px, px))
+        return count(lambda: build(self.spec, device="meta"), (1, *self.spec.input_shape))
 
     @cached_property
     def module(self) -> nn.Module:
@@ -63,15 +80,59 @@ class Subject:
             self._session = None  # the old one goes before the new one comes
             if self.setting.device != "cpu":
                 torch.cuda.empty_cache()
-            px = self.spec.image_px
-            batch = torch.randn(batch_size, self.spec.in_chans, px, px, generator=torch.Generator().manual_seed(0))
-            batch = batch.to(self.setting.device, getattr(torch, self.setting.dtype))
-            runtime = RUNTIMES[self.setting.runtime]()
-            if training and not runtime.trains:
+            if training and not self.runtime.trains:
                 raise Unmeasurable(f"{self.setting.runtime} does not train")
-            prepare = runtime.prepare_training if training else runtime.prepare
-            self._session = (wanted, prepare(self.module, batch))
+            if training:
+                session = self.runtime.prepare_training(self.module, self.batch(batch_size))
+            elif isinstance(self.runtime, FileRuntime):
+                session = self.runtime.load(self.artifact(batch_size), self.batch(batch_size))
+            else:
+                session = self.runtime.prepare(self.module.eval(), self.batch(batch_size))
+            self._session = (wanted, session)
         return self._session[1]
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """Raises `Unmeasurable` for a data type that it does not compute in."""
+        runtime = RUNTIMES[self.setting.runtime]()
+        if self.setting.dtype not in runtime.dtypes:
+            able = ", ".join(runtime.dtypes)
+            raise Unmeasurable(f"{self.setting.runtime} computes in {able}, not in {self.setting.dtype}")
+        return runtime
+
+    def batch(self, batch_size: int) -> Tensor:
+        """Random images, the same ones every time."""
+        batch = torch.randn(batch_size, *self.spec.input_shape, generator=torch.Generator().manual_seed(0))
+        return batch.to(self.setting.device, getattr(torch, self.setting.dtype))
+
+    def artifact(self, batch_size: int) -> Path:
+        """The file that the runtime runs on batches of that size; exported if no process of this model did before.
+
+        It lies in a folder of its own, with whatever belongs to it. Raises `Unmeasurable` for a runtime that has no
+        file or does not take the model; a later process then hears the same without trying again.
+        """
+        home, draft, refused = (self.folder / name for name in (f"{batch_size}", f".{batch_size}", "refused"))
+        if refused.exists():
+            raise Unmeasurable(refused.read_text(encoding="utf-8"))
+        name = f"model{self.runtime.suffix}"
+        if not home.exists():
+            shutil.rmtree(draft, ignore_errors=True)  # of a process that was ended while it exported
+            draft.mkdir()
+            try:
+                self.runtime.export(self.module.eval(), self.batch(batch_size), draft / name)
+            except Unmeasurable as error:
+                refused.write_text(str(error), encoding="utf-8")
+                raise
+            draft.rename(home)
+        return home / name
+
+    @cached_property
+    def folder(self) -> Path:
+        if self._folder is not None:
+            return self._folder
+        own = tempfile.mkdtemp(prefix="paretovit-")
+        weakref.finalize(self, shutil.rmtree, own, ignore_errors=True)
+        return Path(own)
 
     def call_s(self, session: Session) -> float:
         """Seconds of one call, from asking to done."""
@@ -135,6 +196,8 @@ class Subject:
             took[size] += self._search_visit(size)
         curve = [[float(size), size / min(s)] for size, s in took.items()]
         self.best_batch_size = int(max(curve, key=lambda point: point[1])[0])
+        for size in took.keys() - {1, self.best_batch_size, self.setting.batch_size}:
+            shutil.rmtree(self.folder / f"{size}", ignore_errors=True)  # weights are in each of them
         return self.best_batch_size, curve
 
     def _search_visit(self, batch_size: int) -> list[float]:

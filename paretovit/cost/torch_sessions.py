@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from paretovit.cost.exported import traced
+from paretovit.cost.groups import Op
+from paretovit.cost.operator_times import compiled_operators, eager_operators
 from paretovit.cost.runtimes import Session
 
 
@@ -44,16 +48,33 @@ class _TorchSession(Session):
 
 
 class Inference(_TorchSession):
-    """`call` is the model as the runtime made it; `model` the module that owns the weights."""
+    """`call` is the model, in eval mode, as the runtime made it; `model` the module that owns the weights.
 
-    def __init__(self, model: nn.Module, call: Callable[[Tensor], Any], batch: Tensor) -> None:
+    `named` is the same compiled so that the profiler sees the kernels (`KERNELS_ARE_NAMED`); without it the operators
+    are taken to be called one by one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        call: Callable[[Tensor], Any],
+        batch: Tensor,
+        *,
+        named: Callable[[Tensor], Any] | None = None,
+    ) -> None:
         super().__init__(model, batch)
-        model.eval()
-        self._call = call
+        self._call, self._named = call, named
 
     @torch.inference_mode()
     def __call__(self) -> Any:
         return self._call(self.batch)
+
+    @torch.inference_mode()
+    def profile(self) -> list[Op]:
+        if self._named is None:
+            return eager_operators(self.model, self, cuda=self.cuda)
+        named = self._named
+        return compiled_operators(lambda: named(self.batch), cuda=self.cuda)
 
 
 class TrainingStep(_TorchSession):
@@ -80,6 +101,16 @@ class TrainingStep(_TorchSession):
         kept = [p.grad for p in self.model.parameters() if p.grad is not None]
         kept += [v for state in self.optimizer.state.values() for v in state.values() if isinstance(v, Tensor)]
         return super()._bytes_at_rest() + sum(t.untyped_storage().nbytes() for t in kept) + self.labels.nbytes
+
+
+def save_program(model: nn.Module, batch: Tensor, path: Path) -> None:
+    """The model's operators and weights, for batches of that shape, as a file of `torch.export`."""
+    torch.export.save(traced(model, batch), path)
+
+
+def load_program(path: Path) -> nn.Module:
+    """What `save_program` wrote, as a module."""
+    return torch.export.load(path).module()
 
 
 def most_live_bytes(call: Callable[[], Any]) -> int:

@@ -72,12 +72,19 @@ class Nursery:
                     raise RuntimeError("the process that starts workers ended; its message is above") from None
         raise RuntimeError(f"a worker process did not start within {_START_S:.0f} s")
 
-    def worker(self, spec: ModelSpec, setting: Any) -> Worker:
-        """A fresh process for one model under one setting; the model is not built before it is first asked for."""
+    def folder(self) -> Path:
+        """A new folder for what the processes of one model leave for each other; it ends with the nursery."""
+        return Path(tempfile.mkdtemp(dir=self._dir.name))
+
+    def worker(self, spec: ModelSpec, setting: Any, folder: Path | None = None) -> Worker:
+        """A fresh process for one model under one setting; the model is not built before it is first asked for.
+
+        `folder` is where the processes of this model keep files for each other.
+        """
         self._pipe.send(("fork", None))
         pid = self._pipe.recv()
         pipe = self._accept()
-        pipe.send((spec, setting))
+        pipe.send((spec, setting, folder or self.folder()))
         return Worker(self, pid, pipe)
 
     def status(self, pid: int) -> int | None:
@@ -192,14 +199,14 @@ def _work(address: str, key: bytes) -> None:
     _first_to_go()
     pipe = Client(address, "AF_UNIX", authkey=key)
     try:
-        spec, setting = pipe.recv()
+        spec, setting, folder = pipe.recv()
         subject: Subject | None = None
         while True:
             request, name, before = pipe.recv()
             try:
                 if subject is None:
                     _set_up(setting)
-                    subject = Subject(spec, setting)
+                    subject = Subject(spec, setting, folder=folder)
                 indicator = INDICATORS[name]()
                 if request == "visit":
                     indicator.wake(subject)

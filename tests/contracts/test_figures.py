@@ -55,7 +55,8 @@ def test_draws_the_sample_store_and_every_model_is_in_it(figure, table):
 
 def test_has_a_unit_on_every_axis(figure, table):
     chart = figure.draw(table).to_dict()
-    units = (*(f"({h.scale.unit})" for h in sheet_of(table).headings), "(images)", "(images/s)", "(tokens)")
+    stated = (f"({h.scale.unit})" for h in sheet_of(table).headings)
+    units = (*stated, "(images)", "(images/s)", "(tokens)", "(MAC/B)", "(GMAC/s)")
     for channel in ("x", "y"):
         axes = encodings(chart, channel)
         assert axes

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from timm.models import SwinTransformer, VisionTransformer
 from torch import nn
 
+from paretovit import build, resolve
 from paretovit.cost.folders import RUNTIMES
-from paretovit.cost.runtimes import Runtime
+from paretovit.cost.runtimes import FileRuntime, Runtime
+from paretovit.errors import Unmeasurable
 
 
 class Model(nn.Module):
@@ -17,9 +22,54 @@ class Model(nn.Module):
         self.conv, self.norm, self.head = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8), nn.Linear(8, 5)
 
     def forward(self, image):
-        tokens = self.norm(self.conv(image).flatten(2).mT)
+        tokens = self.norm(self.conv(image).flatten(2).mT).unsqueeze(1)  # one head
         attended = torch.nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
-        return self.head(attended.mean(1))
+        return self.head(attended.mean(2).squeeze(1))
+
+
+class Spectral(Model):
+    def forward(self, image):
+        return torch.linalg.eigh(image.mean(1))[0] + super().forward(image).mean()
+
+
+class Choosing(Model):
+    def forward(self, image):
+        return super().forward(image if image.sum() > 0 else -image)
+
+
+def zoo_model(name: str) -> nn.Module:
+    """One block of it on 16 patches."""
+    spec = resolve(f"{name}_pico_patch4_16", num_classes=5)
+    return build(replace(spec, stages=(replace(spec.stages[0], depth=1),)))
+
+
+MODELS = {
+    **{
+        name: lambda name=name: zoo_model(name)
+        for name in (
+            "vit",
+            "performer",
+            "nystromformer",
+            "swin_vit",
+            "fnet",
+            "tome",
+            "evit_fuse",
+            "switch",
+            "universal",
+        )
+    },
+    "timm vit": lambda: VisionTransformer(16, 4, num_classes=5, embed_dim=32, depth=1, num_heads=2),
+    "timm swin": lambda: SwinTransformer(
+        16, 2, num_classes=5, embed_dim=16, depths=(1, 1), num_heads=(1, 2), window_size=4
+    ),
+}
+# what is known to be refused, and the operator that the row then names
+REFUSED = {
+    ("openvino", "fnet"): "view_as_real",
+    ("litert", "fnet"): "_fft_r2c",
+    ("executorch", "tome"): "aten::sort",
+    ("litert", "tome"): "comparator",  # of a sort of whole numbers
+}
 
 
 @pytest.fixture(params=RUNTIMES.names())
@@ -50,6 +100,53 @@ def test_gives_the_output_of_the_model_itself(runtime, batch):
     torch.testing.assert_close(torch.as_tensor(session()), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_gives_the_output_of_a_vision_transformer(runtime, name, batch):
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    with torch.no_grad():
+        expected = model(batch)
+    (file_name,) = (file_name for file_name in RUNTIMES.names() if RUNTIMES[file_name] is runtime)
+    if (file_name, name) in REFUSED:
+        with pytest.raises(Unmeasurable, match=REFUSED[file_name, name]):
+            runtime().prepare(model, batch)
+    else:
+        session = runtime().prepare(model, batch)
+        torch.testing.assert_close(torch.as_tensor(session()), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_it_exports_answers_for_other_images_too(runtime, batch, tmp_path):
+    if not runtime.suffix:
+        pytest.skip("it has no file")
+    model, path = Model().eval(), tmp_path / f"model{runtime.suffix}"
+    runtime().export(model, batch, path)
+    assert path.is_file()
+    other = batch.flip(0, 3).mul(2)
+    with torch.no_grad():
+        expected = model(other)
+    session = runtime().load(path, other)
+    torch.testing.assert_close(torch.as_tensor(session()), expected, rtol=1e-4, atol=1e-4)
+    if issubclass(runtime, FileRuntime):
+        with pytest.raises(Unmeasurable, match="does not tell"):
+            session.peak_bytes()
+
+
+def test_an_operator_that_it_does_not_know_is_named(runtime, batch):
+    if not issubclass(runtime, FileRuntime):
+        pytest.skip("it runs the module itself")
+    with pytest.raises(Unmeasurable, match="linalg_eigh") as refusal:
+        runtime().prepare(Spectral().eval(), batch)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_model_that_looks_at_the_values_is_refused_and_not_frozen(runtime, batch):
+    if not issubclass(runtime, FileRuntime):
+        pytest.skip("it runs the module itself")
+    with pytest.raises(Unmeasurable, match="cannot take this model"):
+        runtime().prepare(Choosing().eval(), batch)
+
+
 def test_a_training_step_changes_every_weight(runtime, batch):
     if not runtime.trains:
         pytest.skip("it does not train")
@@ -60,9 +157,21 @@ def test_a_training_step_changes_every_weight(runtime, batch):
 
 
 def test_training_peaks_above_inference_and_inference_above_its_weights(runtime, batch):
+    if issubclass(runtime, FileRuntime):
+        pytest.skip("it cannot tell, and says so")
     model = Model()
     weights = sum(4 * p.numel() for p in model.parameters())
-    inference = runtime().prepare(model, batch).peak_bytes()
+    inference = runtime().prepare(model.eval(), batch).peak_bytes()
     assert weights + batch.nbytes < inference
     if runtime.trains:
         assert runtime().prepare_training(model, batch).peak_bytes() > max(inference, 4 * weights)
+
+
+def test_other_data_types_lower_the_arithmetic_and_not_the_answer(runtime, batch):
+    with torch.inference_mode():
+        expected = Model().eval()(batch)
+    for name in sorted(set(runtime.dtypes) - {"float32"}):
+        dtype = getattr(torch, name)
+        session = runtime().prepare(Model().eval().to(dtype), batch.to(dtype))
+        deviation = (torch.as_tensor(session()).float() - expected).abs().max() / expected.abs().max()
+        assert 0 < deviation < 0.03

@@ -49,7 +49,10 @@ class ScriptedNursery:
         self.broken: dict[str, str] = {}
         self.busy: list[float] = []
 
-    def worker(self, spec: Any, setting: Any) -> ScriptedWorker:
+    def folder(self) -> None:
+        return None
+
+    def worker(self, spec: Any, setting: Any, folder: None) -> ScriptedWorker:
         return ScriptedWorker(self, spec.name)
 
     def __enter__(self) -> ScriptedNursery:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 
-from paretovit.cost.subject import Subject
+from paretovit.cost.subject import Setting, Subject
+from paretovit.measurement import Conditions
 
 Kind = Literal["static", "timed", "once", "derived"]
 
@@ -24,6 +27,10 @@ class Indicator(ABC):
     batch             which batch size its value depends on: "one" image, the one "asked" for, the "best" one
                       (found, not given), or "" for none
     quantile          which quantile of the samples the value is
+    how               how its value comes about, as `Origin.how` says it
+    only_if_named     it takes long, or rests on what only the user knows: left out unless asked for by name
+    assumes           names in `cost/assumptions.py` that its value may rest on
+    processes         of "once": fresh processes that one sample each is taken in, or 0 for one that has run before
     """
 
     title: ClassVar[str]
@@ -33,6 +40,14 @@ class Indicator(ABC):
     batch: ClassVar[Literal["", "one", "asked", "best"]] = ""
     source: ClassVar[str] = ""
     quantile: ClassVar[float] = 0.5
+    processes: ClassVar[int] = 0
+    how: ClassVar[str] = "measured"
+    only_if_named: ClassVar[bool] = False
+    assumes: ClassVar[tuple[str, ...]] = ()
+
+    def assumptions(self, setting: Setting) -> tuple[tuple[str, Any], ...]:
+        """What its value takes for granted under this setting: part of the row's conditions."""
+        return tuple((name, value) for name, value in setting.assumed if name in self.assumes)
 
     def settle(self, subject: Subject, before: dict[str, Any] | None = None) -> dict[str, Any]:
         """Whatever must be done once before the first sample, such as warming up; facts to keep with the row.
@@ -57,6 +72,7 @@ class Static(Indicator):
     """A count that the operator counter makes, read off the model without running it."""
 
     kind = "static"
+    how = "counted"
     unit = "1"
 
     def __call__(self, subject: Subject) -> list[float]:
@@ -93,6 +109,21 @@ class Timed(Indicator):
         return seconds
 
 
+class Fresh(Indicator):
+    """Taken in fresh processes, since its cost is paid once: nothing that was compiled before is found again.
+
+    Libraries take seconds to load, which says nothing of the model; so they are loaded before the clock starts.
+    """
+
+    kind = "once"
+    processes = 1
+
+    def wake(self, subject: Subject) -> None:
+        for library in subject.runtime.libraries:
+            import_module(library)
+        torch.compiler.config.force_disable_caches = True
+
+
 class Derived(Indicator):
     """Another reading of the samples of `source`; nothing is run for it."""
 
@@ -101,6 +132,12 @@ class Derived(Indicator):
     def __call__(self, subject: Subject) -> list[float]:
         raise AssertionError(f"{type(self).__name__} is derived from {self.source}, never measured by itself")
 
-    def of_sample(self, sample: float, conditions_batch: int) -> float:
-        """A sample of `source`, taken with so many images per call, in this indicator's unit."""
+    def of_sample(self, sample: float, conditions: Conditions) -> float:
+        """A sample of `source` in this indicator's unit, for a row with these conditions. Raises `Unmeasurable` where
+        something is not stated that it takes."""
         return sample
+
+
+def images_per_call(conditions: Conditions) -> int:
+    assert isinstance(conditions.batch_size, int), "derived from calls on batches of a size that was asked for"
+    return conditions.batch_size

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from paretovit.cost.indicators import Derived
+from paretovit.cost.indicators import Derived, images_per_call
+from paretovit.measurement import Conditions
 
 
 class TrainImagesPerS(Derived):
@@ -15,5 +16,5 @@ class TrainImagesPerS(Derived):
     batch = "asked"
     source = "train_step_s"
 
-    def of_sample(self, sample: float, conditions_batch: int) -> float:
-        return conditions_batch / sample
+    def of_sample(self, sample: float, conditions: Conditions) -> float:
+        return images_per_call(conditions) / sample

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+
+from paretovit.cost.groups import Op
+from paretovit.errors import Unmeasurable
 
 
 class Session(ABC):
@@ -23,16 +29,27 @@ class Session(ABC):
     def peak_bytes(self) -> int:
         """Most bytes alive at once during one call. Raises `Unmeasurable` where the runtime cannot tell."""
 
+    def profile(self) -> list[Op]:
+        """What each operator of one call took, in the order of the calls. Raises `Unmeasurable` where the runtime
+        cannot tell."""
+        raise Unmeasurable("this runtime does not tell what its operators take; profile with torch_eager")
+
 
 class Runtime(ABC):
     """A subclass states
 
-    devices   kinds of device it runs on
-    trains    True if it can prepare a training step
+    devices    kinds of device it runs on
+    trains     True if it can prepare a training step
+    dtypes     data types that it computes in
+    suffix     of the file that `export` writes; empty if it has none
+    libraries  modules that it imports, beyond those of the core
     """
 
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     trains: ClassVar[bool] = False
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16", "float16")
+    suffix: ClassVar[str] = ""
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod
@@ -41,8 +58,46 @@ class Runtime(ABC):
 
     @abstractmethod
     def prepare(self, model: nn.Module, batch: Tensor) -> Session:
-        """The model, in eval mode on the batch's device, made ready for that batch."""
+        """The model, in eval mode on the batch's device, made ready for that batch.
+
+        It may use as many threads as `torch.get_num_threads()` says.
+        """
 
     def prepare_training(self, model: nn.Module, batch: Tensor) -> Session:
         """One training step on that batch; only where `trains`."""
         raise AssertionError(f"{type(self).__name__} does not train")
+
+    def export(self, model: nn.Module, batch: Tensor, path: Path) -> None:
+        """Writes what `load` needs: the file `path`, and beside it, with the same stem, what the format puts there.
+
+        Raises `Unmeasurable` for a runtime without a file, and, naming the operator, for a model that it cannot take.
+        """
+        raise Unmeasurable(f"{type(self).__name__} runs the module itself and has no file")
+
+    def load(self, path: Path, batch: Tensor) -> Session:
+        """What `export` wrote for batches of that shape and data type, made ready for this one."""
+        raise Unmeasurable(f"{type(self).__name__} runs the module itself and has no file")
+
+
+class FileRuntime(Runtime):
+    """Runs a file instead of a module: a subclass states `suffix`, `libraries`, `export` and `load`, and
+
+    extra      the extra of ours that installs its libraries
+    """
+
+    dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    extra: ClassVar[str]
+
+    @classmethod
+    def missing(cls) -> str:
+        packages = dict.fromkeys(name.split(".")[0] for name in cls.libraries)
+        absent = [name for name in packages if find_spec(name) is None]
+        if not absent:
+            return ""
+        return f'{", ".join(absent)} not installed; type: pip install "paretovit[{cls.extra}]"'
+
+    def prepare(self, model: nn.Module, batch: Tensor) -> Session:
+        with tempfile.TemporaryDirectory(prefix="paretovit-") as folder:
+            path = Path(folder, f"model{self.suffix}")
+            self.export(model, batch, path)
+            return self.load(path, batch)

@@ -1,0 +1,23 @@
+"""Measures models into a file of rows; what the file has already is not measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from paretovit import Store, measure
+from paretovit.cost.measure import Care
+from paretovit.report.progress import MeasureProgress
+from paretovit.spec import ModelSpec
+
+
+def carry_out(specs: Sequence[ModelSpec], out: Path, *, indicators: list[str], batch_size: int, care: Care) -> None:
+    """Stopped by Ctrl-C, the file holds what was measured."""
+    with Store("sqlite://") as store:
+        if out.exists():
+            store.import_lines(out)
+        try:
+            with MeasureProgress() as progress:
+                measure(specs, indicators=indicators, batch_size=batch_size, store=store, care=care, progress=progress)
+        finally:
+            store.export_lines(out)

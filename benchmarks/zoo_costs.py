@@ -1,0 +1,53 @@
+"""What the models of the zoo cost on this machine.
+
+    python benchmarks/zoo_costs.py growth results/zoo_growth.jsonl
+    python benchmarks/zoo_costs.py removal results/zoo_removal.jsonl
+    python benchmarks/zoo_costs.py survey results/zoo_survey.jsonl
+
+`growth` is every architecture on the skeleton, four blocks of width 64, from 64 to 16,384 tokens: latency, training
+step and both peaks for one image. `removal` is the throughput of the ViT-small, at its best batch size, beside that of
+models that drop or merge its tokens. `survey` is latency, throughput and both peaks of the tiny models at 224 px and of
+timm's.
+What a file has already is not measured again.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rows import carry_out
+
+from paretovit import resolve
+from paretovit.cost.measure import Care
+from paretovit.zoo.catalog import ARCHITECTURES, entries
+
+PEAKS = ["peak_bytes_infer", "peak_bytes_train"]
+
+
+def growth(out: Path) -> None:
+    specs = [resolve(f"{name}_pico_patch4_{side}") for side in (32, 64, 128, 256, 512) for name in ARCHITECTURES]
+    still = ["params", "macs", *PEAKS]
+    # a minute and more for a training step of those whose weights grow with the square of the tokens
+    care = Care(rounds=5, sittings=1, group=12, timeout_s=600)
+    carry_out(specs, out, indicators=[*still, "latency_s", "train_step_s"], batch_size=1, care=care)
+
+
+def removal(out: Path) -> None:
+    names = ("vit", "evit_delete", "evit_fuse", "tome", "dynamic_vit", "avit", "token_learner")
+    specs = [resolve(f"{name}_small_patch16_224") for name in names]
+    carry_out(specs, out, indicators=["params", "macs", "images_per_s"], batch_size=8, care=Care(rounds=15, sittings=3))
+
+
+def survey(out: Path) -> None:
+    specs = [entry.spec for entry in entries().values() if entry.spec.image_px == 224 and _is_small(entry.name)]
+    indicators = ["params", "macs", "activations", "latency_s", "images_per_s", *PEAKS]
+    carry_out(specs, out, indicators=indicators, batch_size=8, care=Care(rounds=5, sittings=1, group=16))
+
+
+def _is_small(name: str) -> bool:
+    return not any(word in name for word in ("_small", "_base", "_large"))
+
+
+if __name__ == "__main__":
+    {"growth": growth, "removal": removal, "survey": survey}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,15 @@
+"""Energy of inferring 1,000 images."""
+
+from __future__ import annotations
+
+from paretovit.cost.indicators._energy import EnergyOfCalls
+
+
+class EnergyJ(EnergyOfCalls):
+    """Joules that inferring 1,000 images takes, off a meter, or the product of stated watts and time."""
+
+    title = "energy per 1,000 images"
+    unit = "J"
+    kind = "once"
+    batch = "asked"
+    only_if_named = True
