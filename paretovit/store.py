@@ -119,6 +119,18 @@ class Store:
         spec_values = [{"key": spec.key, "content": _dump(to_json(spec))} for spec in specs]
         self._insert(row_values, spec_values)
 
+    def append_new(self, rows: Iterable[Measurement], specs: Iterable[ModelSpec] = ()) -> int:
+        """As `append`, without the rows that are here already, word for word; the number of those that were not."""
+        with self._explained(), self._engine.connect() as connection:
+            known = set(connection.execute(sql.select(_rows.c.content)).scalars())
+        new = {}
+        for row in rows:
+            text = _dump(row.to_json())
+            if text not in known and text not in new:
+                new[text] = _row_values(row, text)
+        self._insert(list(new.values()), [{"key": spec.key, "content": _dump(to_json(spec))} for spec in specs])
+        return len(new)
+
     def rows(
         self, indicator: str | None = None, model: str | None = None, *, every: bool = False, **conditions: Any
     ) -> list[Measurement]:
@@ -156,6 +168,11 @@ class Store:
         with self._explained(), self._engine.connect() as connection:
             pairs = connection.execute(sql.select(_specs.c.key, _specs.c.content).order_by(_specs.c.key)).all()
         return {key: from_json(json.loads(content)) for key, content in pairs}
+
+    def indicators(self) -> list[str]:
+        """Every indicator that has a row, sorted."""
+        with self._explained(), self._engine.connect() as connection:
+            return sorted(connection.execute(sql.select(_rows.c.indicator).distinct()).scalars())
 
     def columns(self) -> list[Column]:
         """Every indicator under every set of conditions there is, in the order of first appearance."""
@@ -199,28 +216,23 @@ class Store:
 
         Raises `UserError` with the number of the first line that is not ours; then nothing is imported.
         """
-        with self._explained(), self._engine.connect() as connection:
-            known = set(connection.execute(sql.select(_rows.c.content)).scalars())
-        row_values, spec_values = [], []
+        rows: list[Measurement] = []
+        specs: list[ModelSpec] = []
         for number, line in enumerate(_lines(path), start=1):
             try:
                 content = json.loads(line)
                 if set(content) == {"spec"}:
-                    spec = from_json(content["spec"])
-                    spec_values.append({"key": spec.key, "content": _dump(to_json(spec))})
+                    specs.append(from_json(content["spec"]))
                     continue
                 row = _checked(Measurement.from_json(content["row"]))
-                text = _dump(row.to_json())
+                _dump(row.to_json())
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 reason = str(error).splitlines()[0]
                 raise UserError(
                     f"{path}, line {number}, is not a row or spec of paretovit ({reason}); nothing was imported"
                 ) from error
-            if text not in known:
-                known.add(text)
-                row_values.append(_row_values(row, text))
-        self._insert(row_values, spec_values)
-        return len(row_values)
+            rows.append(row)
+        return self.append_new(rows, specs)
 
     def close(self) -> None:
         self._engine.dispose()

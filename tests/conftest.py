@@ -16,8 +16,9 @@ ROUNDS, REPEATS = 15, 3
 
 @pytest.fixture(scope="session")
 def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Twelve made-up models by twelve indicators, timed ones in rounds with a drifting anchor. `switch_mini` has no
-    training peak and says why; `fnet_mini` was timed on a busy machine. All tests share it: read only."""
+    """Twelve made-up models by twelve indicators, timed ones in rounds with a drifting anchor, and a breakdown of each.
+    `switch_mini` has no training peak and says why; `fnet_mini` was timed on a busy machine. All tests share it: read
+    only."""
     with Store(tmp_path_factory.mktemp("store") / "sample.sqlite") as store:
         specs = _specs()
         store.append([row for spec in specs for row in _rows(spec)], specs)
@@ -83,6 +84,10 @@ def _rows(spec: ModelSpec) -> list[Measurement]:
     fastest = 2.5 / latency
     curve = [[b, fastest * (1 - 0.6 / b) * (0.9 if b > 16 else 1)] for b in (1, 2, 4, 8, 16, 32)]
     top1 = 0.90 + 0.08 * chance.random() * weight / 2
+    learning = {
+        "curve": [[epoch, top1 * (1 - 0.5**epoch)] for epoch in (1, 2, 3)],
+        "spent": {"images_seen": [1437, 2874, 4311], "train_time_s": [13 * weight, 27 * weight, 40 * weight]},
+    }
     oversize = "ran out of memory at batch 32" if spec.name == "switch_mini" else ""
     return [
         row("params", "1", [round(2e5 * weight * chance.uniform(0.8, 1.2))]),
@@ -94,7 +99,12 @@ def _rows(spec: ModelSpec) -> list[Measurement]:
         timed("train_step_s", "s", 12 * latency, 32),
         row("peak_bytes_infer", "B", [round(3e6 * weight)], batch_size=32, **device),
         row("peak_bytes_train", "B", [round(4e7 * weight)], why=oversize, batch_size=32, **device),
-        row("top1", "1", [top1], {"images": 360, "interval_95": [top1 - 0.011, top1 + 0.009]}, **taught),
+        row("top1", "1", [top1], {"images": 360, "interval_95": [top1 - 0.011, top1 + 0.009], **learning}, **taught),
         row("top5", "1", [0.99 + 0.01 * chance.random()], {"images": 360}, **taught),
         row("train_time_s", "s", [40 * weight], batch_size=32, **(taught | {"split": "train"}), **device),
+        *(row("time_share", "1", [s], part=f"group {g}", batch_size=1, **device) for g, s in _SHARES["time"].items()),
+        *(row("macs_share", "1", [s], part=f"group {g}") for g, s in _SHARES["macs"].items()),
     ]
+
+
+_SHARES = {"time": {"linear": 0.6, "norm": 0.1, "element-wise": 0.3}, "macs": {"linear": 0.9, "fused attention": 0.1}}

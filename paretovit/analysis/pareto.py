@@ -19,15 +19,45 @@ def front(costs: ArrayLike, qualities: ArrayLike) -> Mask:
     return non_dominated(np.column_stack([np.asarray(costs, float), np.asarray(qualities, float)]), (-1, 1))
 
 
-def non_dominated(points: ArrayLike, directions: Sequence[int]) -> Mask:
+def non_dominated(points: ArrayLike, directions: Sequence[int], *, epsilon: float = 0.0) -> Mask:
     """Which of the n `points` (n, dims) no other dominates.
 
-    `directions` says for each dimension whether higher (1) or lower (-1) is better. Time n^2, memory n: a front
-    of a few thousand models takes well under a second.
+    `directions` says for each dimension whether higher (1) or lower (-1) is better. With an `epsilon` a point is out
+    only if another dominates it even after it is made better by that share of itself in every dimension, so that
+    what lies that near the front stays (multiplicative epsilon-dominance, Laumanns et al. 2002, "Combining
+    Convergence and Diversity in Evolutionary Multiobjective Optimization"). Time n^2, memory n: a front of a few
+    thousand models takes well under a second. Raises `ValueError` for an epsilon below 0.
     """
+    if epsilon < 0:
+        raise ValueError(f"epsilon must be at least 0, got {epsilon}")
     oriented = np.asarray(points, float) * np.asarray(directions, float)
     known = ~np.isnan(oriented).any(axis=1)
-    return known & ~_beaten(oriented, oriented)
+    return known & ~_beaten(oriented, oriented + epsilon * np.abs(oriented))
+
+
+def hypervolume(points: ArrayLike, directions: Sequence[int], reference: ArrayLike) -> float:
+    """The volume that the `points` (n, dims) dominate, down to the `reference` point (dims).
+
+    It grows with every point that reaches beyond the others, so one number ranks whole fronts (Zitzler and Thiele
+    1998). Points that are not better than the reference in every dimension, and points with a NaN, add nothing. Exact,
+    by slicing along the last dimension (While et al. 2006): meant for fronts of some hundred points in up to five
+    dimensions.
+    """
+    signs = np.asarray(directions, float)
+    gains = (np.asarray(points, float).reshape(-1, len(signs)) - np.asarray(reference, float)) * signs
+    return _volume(gains[(gains > 0).all(axis=1)])
+
+
+def _volume(gains: NDArray[np.float64]) -> float:
+    """Of the union of the boxes from the origin to each of the points, which are positive."""
+    if not len(gains):
+        return 0.0
+    if gains.shape[1] == 1:
+        return float(gains.max())
+    gains = gains[non_dominated(gains, (1,) * gains.shape[1])]
+    gains = gains[np.argsort(-gains[:, -1])]
+    heights = gains[:, -1] - np.append(gains[1:, -1], 0.0)
+    return sum(float(h) * _volume(gains[: at + 1, :-1]) for at, h in enumerate(heights) if h > 0)
 
 
 def not_beaten(lows: ArrayLike, highs: ArrayLike, directions: Sequence[int]) -> Mask:

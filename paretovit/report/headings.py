@@ -25,8 +25,8 @@ from paretovit.zoo.catalog import family
 # The first of these that a table has is what its verdict is about.
 _FOREMOST = ("top1", "latency_s", "images_per_s", "macs", "params")
 
-# Says how well the training data were learned: neither what one wants of a model nor what it costs.
-_NEITHER = ("train_loss",)
+# How well the training data were learned, how well a model knows its doubts: neither what one wants of it nor a cost.
+_NEITHER = ("train_loss", "ece", "arithmetic_intensity")
 
 _ENDING = re.compile(r"(_[a-z]+)?(_patch\d+_\d+)$")
 
@@ -69,13 +69,17 @@ class Sheet:
 
     @cached_property
     def headings(self) -> tuple[Heading, ...]:
-        return tuple(_heading(self.table, at) for at in range(len(self.table.columns)))
+        """Of the columns about whole models."""
+        whole = [at for at, column in enumerate(self.table.columns) if column.conditions.part is None]
+        return tuple(_heading(self.table, at) for at in whole)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The lines' names; where two are the same, with what tells them apart."""
-        count = Counter(line.name for line in self.table.lines)
-        return tuple(line.name if count[line.name] == 1 else _distinct(line) for line in self.table.lines)
+        """The lines' names; where several are the same, with what tells them apart."""
+        of_name: dict[str, list[Line]] = {}
+        for line in self.table.lines:
+            of_name.setdefault(line.name, []).append(line)
+        return tuple(_distinct(line, of_name[line.name]) for line in self.table.lines)
 
     @cached_property
     def short_labels(self) -> tuple[str, ...]:
@@ -236,7 +240,22 @@ def _endings(label: str) -> list[str]:
     return [] if match is None else list(dict.fromkeys((match[0], match[2])))
 
 
-def _distinct(line: Line) -> str:
+def _distinct(line: Line, same_name: list[Line]) -> str:
+    """The name and, of image size and classes, what not all of that name have in common; if that is not enough, the
+    first letters of the key."""
+    if len(same_name) == 1:
+        return line.name
     if line.spec is None:
         return f"{line.name} (published)"
-    return f"{line.name} ({line.spec.image_px} px, {line.spec.num_classes} classes, {line.key[:6]})"
+    facts = [_facts(other) for other in same_name]
+    told = [at for at in range(2) if len({fact[at] for fact in facts}) > 1]
+    words = [_facts(line)[at] for at in told]
+    if sum([fact[at] for at in told] == words for fact in facts) > 1:
+        words.append(line.key[:6])
+    return f"{line.name} ({', '.join(words)})"
+
+
+def _facts(line: Line) -> tuple[str, str]:
+    if line.spec is None:
+        return "", ""
+    return f"{line.spec.image_px} px", f"{line.spec.num_classes} classes"

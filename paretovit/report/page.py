@@ -38,7 +38,8 @@ from paretovit.report.sections import (
     table_section,
 )
 from paretovit.report.verdict import verdict
-from paretovit.store import Store
+from paretovit.report.weights import for_page
+from paretovit.store import Store, arrange
 
 _VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 _PNG_SCALE = 2.0
@@ -53,12 +54,12 @@ def write(store: Store, out: str | Path, claims: Sequence[Claim] = ()) -> list[P
     `claims` are what papers say, tried on the rows of the store. Raises `UserError` for a store without rows and for
     a folder that cannot be written.
     """
-    columns = store.columns()
-    if not columns:
+    rows, specs = store.rows(), store.specs()
+    if not rows:
         raise UserError(
             f"the store {store.place} has no rows yet; fill it with `paretovit measure` or `paretovit train`"
         )
-    sheet = sheet_of(store.table(columns))
+    sheet = sheet_of(arrange(for_page(rows, specs), specs=specs))
     figures = _figures(sheet)
     charts = {name: figure.draw(sheet.table).to_dict() for name, figure in figures.items()}
     elsewhere = {name: figure.title for name, figure in figures.items() if not name.startswith(_PLACED)}

@@ -1,11 +1,13 @@
+import itertools
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from paretovit.analysis.pareto import front, non_dominated, not_beaten
+from paretovit.analysis.pareto import front, hypervolume, non_dominated, not_beaten
 
 # few distinct numbers, so that ties and duplicates are common
 values = st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, math.nan])
@@ -61,3 +63,42 @@ def test_a_model_without_a_value_is_not_among_the_not_beaten():
 @given(arrays.arrays(float, st.tuples(st.integers(0, 8), st.just(2)), elements=st.sampled_from([0.0, 0.5, 1.0])))
 def test_without_noise_what_is_not_beaten_is_the_front(points):
     assert not_beaten(points, points, (-1, 1)).tolist() == non_dominated(points, (-1, 1)).tolist()
+
+
+def test_with_an_epsilon_what_lies_that_near_the_front_stays():
+    points = [[1.0, 0.90], [1.05, 0.88], [1.2, 0.84]]
+    assert non_dominated(points, (-1, 1)).tolist() == [True, False, False]
+    assert non_dominated(points, (-1, 1), epsilon=0.06).tolist() == [True, True, False]
+
+
+@given(clouds, st.floats(0, 1))
+def test_an_epsilon_only_adds_to_the_front(points, epsilon):
+    directions = (1,) * points.shape[1]
+    assert (non_dominated(points, directions) <= non_dominated(points, directions, epsilon=epsilon)).all()
+
+
+def test_an_epsilon_below_zero_is_refused():
+    with pytest.raises(ValueError, match="at least 0"):
+        non_dominated([[1.0]], (1,), epsilon=-0.1)
+
+
+def test_the_hypervolume_of_a_staircase_is_its_area():
+    # costs 1, 2, 3 (lower is better) and qualities, from the reference (4, 0): 3*0.5 + 2*0.2 + 1*0.1
+    points = [[1, 0.5], [2, 0.7], [3, 0.8], [3, 0.6]]
+    assert hypervolume(points, (-1, 1), (4, 0)) == pytest.approx(1.5 + 0.4 + 0.1)
+
+
+def test_the_hypervolume_ignores_what_is_unknown_or_not_better_than_the_reference():
+    assert hypervolume([[math.nan, 1], [5, 1], [4, 1], [1, -1]], (-1, 1), (4, 0)) == 0.0
+    assert hypervolume(np.empty((0, 2)), (-1, 1), (4, 0)) == 0.0
+
+
+small = st.integers(0, 4)
+
+
+@given(arrays.arrays(int, st.tuples(st.integers(1, 7), st.integers(1, 4)), elements=small))
+def test_the_hypervolume_is_the_number_of_dominated_cells_of_a_grid(points):
+    dims = points.shape[1]
+    cells = np.array(list(itertools.product(range(4), repeat=dims)))
+    covered = (cells[:, None, :] < points[None, :, :]).all(axis=2).any(axis=1)
+    assert hypervolume(points, (1,) * dims, (0,) * dims) == pytest.approx(covered.sum())

@@ -157,7 +157,7 @@ def test_several_numbers_of_tokens_lead_the_page_then_the_claims_then_accuracy_o
 
 def test_a_store_of_one_size_begins_with_its_front_as_before(written):
     sections = re.findall('<section id="([a-z]+)"', written[0].read_text(encoding="utf-8"))
-    assert sections == ["measured", "pareto", "disagree", "correlate", "memory", "curves", "all"]
+    assert sections == ["measured", "pareto", "disagree", "correlate", "memory", "curves", "more", "all"]
 
 
 def test_says_from_which_seeds_means_are_taken(sample_store, tmp_path, monkeypatch):
