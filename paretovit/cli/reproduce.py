@@ -35,11 +35,11 @@ def reproduce(
 
     typer.echo(papers.heading(cells))
     for sheet in papers.sheets(cells):
-        typer.echo()
-        print_rich(drawn(sheet.lines, sheet.columns, sheet.title))
+        typer.echo(f"\n{sheet.title}")
+        print_rich(drawn(sheet.lines, sheet.columns))
         typer.echo(sheet.notes)
     typer.echo("\n" + "\n".join(papers.summary(cells)))
     for sheet in papers.claim_sheets(papers.claims(rows, paper) if table is None else []):
-        typer.echo()
-        print_rich(drawn(sheet.lines, sheet.columns, sheet.title))
+        typer.echo(f"\n{sheet.title}")
+        print_rich(drawn(sheet.lines, sheet.columns))
         typer.echo(sheet.notes)

@@ -14,7 +14,7 @@ from paretovit.measurement import Measurement
 from paretovit.papers._cells import Cell, Verdict
 from paretovit.papers._claim_sheets import claim_sheets
 from paretovit.papers._rows import stored_rows
-from paretovit.papers._sheets import LEGEND, Sheet, sheet, summary, wrapped
+from paretovit.papers._sheets import LEGEND, Sheet, sheet, summary, table_name, wrapped
 
 __all__ = [
     "PAPERS",
@@ -39,15 +39,15 @@ class Paper(ABC):
 
     title    authors, year, title and venue
     models   what the names of the models that it is about look like, as a wildcard
-    tables   its tables by number, each with a caption of ours
+    tables   its tables by number as printed ("4.2"), figures and the like by name, each with a caption of ours
     """
 
     title: ClassVar[str]
     models: ClassVar[str]
-    tables: ClassVar[dict[int, str]]
+    tables: ClassVar[dict[str, str]]
 
     @abstractmethod
-    def cells(self, table: int, rows: Sequence[Measurement]) -> list[Cell]:
+    def cells(self, table: str, rows: Sequence[Measurement]) -> list[Cell]:
         """Every cell of a table, from top to bottom; `rows` is what has been measured and trained here."""
 
     def claims(self, rows: Sequence[Measurement]) -> list[Claim]:
@@ -58,7 +58,7 @@ class Paper(ABC):
 PAPERS: Folder[Paper] = Folder("paretovit.papers", "paper")
 
 
-def reproduce(paper: str, table: int | None = None, rows: Sequence[Measurement] = ()) -> list[Cell]:
+def reproduce(paper: str, table: str | None = None, rows: Sequence[Measurement] = ()) -> list[Cell]:
     """The cells of a paper, "hybrid-xformers" for the file `hybrid_xformers.py`; of one of its tables, or of all.
 
     Counts and sizes are worked out on the spot from our models, without weights; memory and accuracies are those of
@@ -69,7 +69,7 @@ def reproduce(paper: str, table: int | None = None, rows: Sequence[Measurement] 
         raise unknown("paper", paper, names())
     tables = list(PAPERS.fact(name, "tables"))
     if table is not None and table not in tables:
-        raise UserError(f"{paper} has no table {table}; it has {', '.join(map(str, tables))}")
+        raise UserError(f"{paper} has no table {table}; it has {', '.join(tables)}")
     made = PAPERS[name]()
     return [cell for number in ([table] if table is not None else tables) for cell in made.cells(number, rows)]
 
@@ -106,7 +106,7 @@ def sheets(cells: Sequence[Cell]) -> list[Sheet]:
     for name, table in dict.fromkeys((cell.paper, cell.table) for cell in cells):
         caption = PAPERS.fact(_file(name), "tables")[table]
         of = [cell for cell in cells if (cell.paper, cell.table) == (name, table)]
-        made.append(sheet(of, f"{name}, table {table}: {caption}"))
+        made.append(sheet(of, wrapped(f"{name}, {table_name(table)}: {caption}")))
     return made
 
 

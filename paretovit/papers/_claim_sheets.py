@@ -12,8 +12,9 @@ from paretovit.papers._sheets import Sheet, wrapped
 _COLUMNS = ["first", "second", "first\nours", "second\nours", "seeds", "first less\nsecond", "verdict", "printed"]
 _LEGEND = (
     "Top-1 accuracies in percent, mean over seeds ± half the 95% Student interval, ≤ that of the best seed; the "
-    "difference ± half its 95% Welch interval, which decides. Open: the interval holds both signs, or there is a single seed. That no other is "
-    "better holds unless one is; a tie: the two are not told apart. !: the paper's own numbers go the other way."
+    "difference ± half its 95% Welch interval, which decides. Open: the interval holds both signs, or there is a "
+    "single seed. That no other is better holds unless one is; a tie: the two are not told apart. !: the paper's own "
+    "numbers go the other way."
 )
 
 

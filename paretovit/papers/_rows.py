@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scipy import stats
@@ -68,6 +68,49 @@ def memory_cells(cell: Cell, ways: Mapping[str, str], rows: Sequence[Measurement
             near = cell.printed is not None and abs(ours - cell.printed) <= _SAME_MEMORY * cell.printed
             verdict: Verdict = "agrees" if near else _side(ours, cell.printed)
             cells.append(replace(cell, ours=ours, verdict=verdict, note=_also(cell.note, taken)))
+    return cells
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A time or a rate that a paper measured on one device.
+
+    device     a word that the name of that device has, in rows too
+    indicator  what it is with us, and whether it has to be turned upside down
+    per        seconds, or the like, in one of the paper's units
+    """
+
+    device: str
+    indicator: str
+    per: float = 1.0
+    inverse: bool = False
+
+    def value(self, row: Measurement) -> float:
+        value = row.value or math.nan
+        return (1 / value if self.inverse else value) / self.per
+
+
+def timed_cells(cell: Cell, timed: Timed, spec: str, rows: Sequence[Measurement]) -> list[Cell]:
+    """The cell with what was measured of that spec: on the paper's device, or else on others, which are named."""
+    found = {
+        row.conditions.text: row
+        for row in rows
+        if row.indicator == timed.indicator
+        and row.conditions.spec == spec
+        and row.value is not None
+        and row.origin.how == "measured"
+    }
+    if not found:
+        note = f"not measured here: `paretovit measure {cell.model} --indicator {timed.indicator}`"
+        return [replace(cell, note=_also(cell.note, note))]
+    same = [row for row in found.values() if timed.device in _letters(row.conditions.device or "")]
+    cells = []
+    for row in same or found.values():
+        stated, ours = row.conditions, timed.value(row)
+        words = [str(word) for word in (stated.device, stated.runtime, stated.dtype) if word]
+        words += [f"{stated.threads} threads"] if stated.threads else []
+        verdict: Verdict = _side(ours, cell.printed) if same else "elsewhere"
+        cells.append(replace(cell, ours=ours, verdict=verdict, note=_also(cell.note, f"measured: {', '.join(words)}")))
     return cells
 
 

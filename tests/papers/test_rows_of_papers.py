@@ -10,8 +10,8 @@ from paretovit.papers._cells import Cell
 from paretovit.papers._rows import accuracy_cells, memory_cells, stored_rows
 from paretovit.store import Store
 
-MEMORY = Cell(paper="p", table=1, row="ViT", model="vit", cell="gpu_gb", unit="GB", printed=14.1)
-TOP1 = Cell(paper="p", table=1, row="ViT", model="vit", cell="top1", unit="%", printed=66.1)
+MEMORY = Cell(paper="p", table="1", row="ViT", model="vit", cell="gpu_gb", unit="GB", printed=14.1)
+TOP1 = Cell(paper="p", table="1", row="ViT", model="vit", cell="top1", unit="%", printed=66.1)
 WAYS = {"old": "unfused", "new": "fused"}
 
 
@@ -84,7 +84,7 @@ def test_accuracy_is_the_mean_over_seeds_in_percent_with_its_standard_deviation(
 def test_accuracies_agree_where_another_seed_may_well_give_the_printed_one(printed, verdict):
     # Student's t for 95% and 2 degrees of freedom is 4.3027; times the root of 1 + 1/3 that is 4.9683
     rows = [top1(0.70, 0), top1(0.71, 1), top1(0.72, 2)]
-    cell = Cell(paper="p", table=1, row="ViT", model="vit", cell="top1", unit="%", printed=printed)
+    cell = Cell(paper="p", table="1", row="ViT", model="vit", cell="top1", unit="%", printed=printed)
     assert accuracy_cells(cell, "new", rows, data="CIFAR-10")[0].verdict == verdict
 
 

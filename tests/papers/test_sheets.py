@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 from paretovit.papers._cells import Cell
-from paretovit.papers._sheets import sheet, summary
+from paretovit.papers._sheets import sheet, summary, table_name
 from paretovit.report.tables import table as drawn
 
 WIDE = "Hybrid MLP Mixer"
 
 
-def cell(kind: str, row: str = WIDE, table: int = 1, **facts) -> Cell:
+def cell(kind: str, row: str = WIDE, table: str = "1", **facts) -> Cell:
     return Cell(paper="p", table=table, row=row, model=f"m_{row}", cell=kind, unit="1", **facts)
 
 
@@ -72,8 +72,8 @@ def test_the_widest_row_there_may_be_fits_100_columns(capsys):
 
 def test_the_summary_counts_what_is_exact_and_names_what_is_not():
     exact = cell("params", "ViT", printed=5, ours=5, verdict="exact")
-    wrong = cell("params", "LeViP", 3, printed=662_410, ours=622_410, verdict="misprint")
-    new = cell("params", "ViT", 6, ours=5, recounted=5, verdict="recounted")
+    wrong = cell("params", "LeViP", "3", printed=662_410, ours=622_410, verdict="misprint")
+    new = cell("params", "ViT", "6", ours=5, recounted=5, verdict="recounted")
     assert summary([exact, replace(exact, row="ViP"), wrong, new]) == [
         "2 of 3 printed parameter counts exact; 1 misprint: LeViP in table 3 (printed 662,410, ours 622,410);\n"
         "   1 of 1 parameter counts equal to the recount, none being printed"
@@ -91,3 +91,52 @@ def test_several_values_of_one_cell_count_as_one_row_in_the_summary():
     one = cell("top1", printed=60.0, ours=61.0, verdict="agrees")
     (line,) = summary([one, replace(one, ours=50.0, verdict="lower"), cell("top1", "ViT", printed=60.0)])
     assert line == "1 of 2 printed top-1 accuracies met by ours; 1 lower here; 1 with none of ours beside"
+
+
+def test_numbers_of_others_stand_on_lines_of_their_own_below_one_printed_number():
+    cells = [
+        cell("r_params", "FLOPs", printed=0.3, ours=0.304, verdict="agrees", whose="authors' runs"),
+        cell("r_params", "FLOPs", printed=0.3, note="none", whose="here"),
+        cell("r_inference", "FLOPs", printed=0.48, ours=0.49, verdict="agrees", whose="authors' runs"),
+    ]
+    made = sheet(cells, "t")
+    assert made.lines == [["FLOPs", "0.30", "0.48"], ["  authors' runs", " 0.30", " 0.49"], ["  here", "a –", ""]]
+    assert made.notes == "a  none"
+    assert summary(cells) == [
+        "2 of 2 printed correlations met by the authors' runs",
+        "1 of 1 printed correlations with none of this machine's beside",
+    ]
+
+
+def test_answers_are_shown_by_their_names():
+    made = sheet([cell("on_speed", "ViT", printed=1.0, ours=0.0, verdict="explained", note="why")], "t")
+    assert made.lines == [["ViT", "on"], ["  ours", "a off"]]
+
+
+def test_a_number_shows_as_many_digits_as_are_printed_and_a_near_one_says_so():
+    near = cell("gmacs", "PiT", printed=1.4, ours=1.4069, verdict="near", digits=2)
+    coarse = cell("gmacs", "PiT-S", printed=2.9, ours=2.8966, verdict="exact", digits=1)
+    made = sheet([near, coarse], "t")
+    assert made.lines == [["PiT", "1.40"], ["  ours", "≈ 1.41"], ["PiT-S", "2.9"], ["  ours", "= 2.9"]]
+    assert summary([near, coarse]) == ["1 of 2 printed multiply-accumulates exact; 1 within 1%"]
+
+
+def test_a_note_of_a_cell_without_a_model_stays_as_it_is():
+    bare = replace(cell("top1", "mean", printed=1.0, note="no rows"), model="")
+    assert sheet([bare], "t").notes == "a  no rows"
+
+
+@pytest.mark.parametrize(("table", "name"), [("4.2", "table 4.2"), ("3", "table 3"), ("figure 8", "figure 8")])
+def test_what_has_no_number_is_called_by_its_name(table, name):
+    assert table_name(table) == name
+
+
+def test_the_summary_of_several_papers_keeps_them_apart():
+    one = cell("params", "ViT", printed=5, ours=5, verdict="exact")
+    assert summary([one, replace(one, paper="q")]) == [
+        "p:",
+        "1 of 1 printed parameter counts exact",
+        "q:",
+        "1 of 1 printed parameter counts exact",
+    ]
+    assert summary([]) == []
