@@ -1,4 +1,4 @@
-"""The machine that numbers are taken on: its name, its facts, and how busy others keep it."""
+"""The machine that numbers are taken on: its name, its facts, how busy others keep it. And peak rates of devices."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import platform
 import subprocess
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from paretovit.errors import UserError
+from paretovit.errors import UserError, unknown
 from paretovit.measurement import Origin
 
 _LIBRARIES = ("paretovit", "torch", "torchvision", "timm", "numpy")
@@ -163,3 +164,116 @@ def _accounts() -> tuple[float, float, float, float]:
         return waited, own, own, 0.0
     user, nice, system, _, _, irq, softirq, stolen = (int(word) / os.sysconf("SC_CLK_TCK") for word in words[:8])
     return waited, user + nice + system + irq + softirq, own, stolen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Peak rates of a processor, as its maker states them or as they were measured.
+
+    name               for people
+    called             how torch's name of it begins, in any of its forms
+    macs_per_s         multiply-accumulates per second of dense products, by dtype; "tfloat32" is what tensor cores
+                       make of float32 where that is allowed
+    sparse_macs_per_s  the same where every group of four weights has two zeros, those with zeros among them; a dtype
+                       is missing where there is no such unit
+    bytes_per_s        of its memory
+    source             where the figures are from
+    """
+
+    name: str
+    macs_per_s: dict[str, float]
+    bytes_per_s: float
+    source: str
+    sparse_macs_per_s: dict[str, float] = field(default_factory=dict)
+    called: tuple[str, ...] = ()
+
+    def peak(self, dtype: str) -> float:
+        """Dense multiply-accumulates per second. Raises `UserError` for a dtype without a figure."""
+        if dtype not in self.macs_per_s:
+            raise UserError(f"{self.name} has no peak for {dtype}; it has {', '.join(self.macs_per_s)}")
+        return self.macs_per_s[dtype]
+
+
+def _nvidia(
+    name: str,
+    gb_per_s: float,
+    tflops: dict[str, float],
+    *called: str,
+    source: str,
+    sparse: tuple[str, ...] = ("float16", "bfloat16"),
+) -> Device:
+    """A GPU from its data sheet's dense TFLOP/s, of which two are a multiply-accumulate; 2:4 sparse is twice dense."""
+    macs = {dtype: rate * 1e12 / 2 for dtype, rate in tflops.items()}
+    return Device(
+        name=name,
+        macs_per_s=macs,
+        sparse_macs_per_s={dtype: 2 * macs[dtype] for dtype in sparse},
+        bytes_per_s=gb_per_s * 1e9,
+        called=called,
+        source=f"NVIDIA, {source}",
+    )
+
+
+# Data sheets of the GPUs state dense and sparse rates, from Hopper on only the sparse ones, of which dense is half.
+DEVICES = {
+    "v100": _nvidia(
+        "V100 (SXM2)", 900, {"float32": 15.7, "float16": 125}, "Tesla V100", source="V100 data sheet, 2020", sparse=()
+    ),
+    "t4": _nvidia("T4", 300, {"float32": 8.1, "float16": 65}, "Tesla T4", source="T4 data sheet, 2019", sparse=()),
+    "a10": _nvidia(
+        "A10",
+        600,
+        {"float32": 31.2, "tfloat32": 62.5, "bfloat16": 125, "float16": 125},
+        "NVIDIA A10",
+        source="A10 data sheet, 2021",
+    ),
+    "a30": _nvidia(
+        "A30",
+        933,
+        {"float32": 10.3, "tfloat32": 82, "bfloat16": 165, "float16": 165},
+        "NVIDIA A30",
+        source="A30 data sheet, 2021",
+    ),
+    "a40": _nvidia(
+        "A40",
+        696,
+        {"float32": 37.4, "tfloat32": 74.8, "bfloat16": 149.7, "float16": 149.7},
+        "NVIDIA A40",
+        source="A40 data sheet, 2021",
+    ),
+    "a100": _nvidia(
+        "A100 (SXM4, 80 GB)",
+        2039,
+        {"float32": 19.5, "tfloat32": 156, "bfloat16": 312, "float16": 312},
+        "NVIDIA A100",
+        source="A100 data sheet, 2021; with 40 GB it has 1,555 GB/s",
+    ),
+    "h100": _nvidia(
+        "H100 (SXM5)",
+        3350,
+        {"float32": 67, "tfloat32": 494.7, "bfloat16": 989.4, "float16": 989.4},
+        "NVIDIA H100",
+        source="H100 data sheet, 2023, SXM",
+    ),
+    "h200": _nvidia(
+        "H200 (SXM5)",
+        4800,
+        {"float32": 67, "tfloat32": 494.7, "bfloat16": 989.4, "float16": 989.4},
+        "NVIDIA H200",
+        source="H200 data sheet, 2024, SXM",
+    ),
+}
+
+
+def named_device(name: str) -> Device:
+    """The device of that name in `DEVICES`. Raises `UserError`, with the nearest names, for one that is not there."""
+    if name not in DEVICES:
+        raise unknown("device", name, DEVICES)
+    return DEVICES[name]
+
+
+def device_called(name: str) -> Device | None:
+    """The device that torch calls so ("NVIDIA A100-SXM4-80GB"); None for one that is not in `DEVICES`."""
+    words = name.replace("-", " ").split()
+    found = (d for d in DEVICES.values() for called in d.called if words[: len(called.split())] == called.split())
+    return next(found, None)
