@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from paretovit.cli.app import STORE, DataName, Device, Json, StoreUrl, app, for_data, open_store, show
+from paretovit.cli.app import STORE, DataName, Device, Json, StoreUrl, app, open_store, show
 
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(metavar="MODEL")],
+    name: Annotated[str, typer.Argument(metavar="MODEL|CHECKPOINT")],
     data: DataName,
     recipe: Annotated[str, typer.Option("--recipe", help="A named recipe.")] = "demo",
     set_: Annotated[list[str] | None, typer.Option("--set", help="field=value of the recipe; may be repeated.")] = None,
@@ -20,34 +22,81 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on with what is in the folder.")] = True,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Short for --set epochs=N.")] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Short for --set lr=X.")] = None,
+    teacher: Annotated[str | None, typer.Option("--teacher", help="Short for --set teacher=MODEL.")] = None,
+    img_size: Annotated[int | None, typer.Option("--img-size", help="Image side to train at.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Begin from timm's weights.")] = False,
+    new_head: Annotated[bool, typer.Option("--new-head", help="A new head where the classes are others.")] = False,
+    classes: Annotated[str | None, typer.Option("--classes", help="Only these classes, such as 0-4,7.")] = None,
+    per_class: Annotated[int | None, typer.Option("--per-class", help="Only so many training images of each.")] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out pictures that cannot be read.")
+    ] = False,
+    workers: Annotated[int, typer.Option("--workers", help="Processes that prepare images.")] = 0,
+    compile_: Annotated[bool, typer.Option("--compile", help="Train the model compiled by torch.")] = False,
+    grad_checkpointing: Annotated[
+        bool, typer.Option("--grad-checkpointing", help="Less memory, more time: activations are worked out twice.")
+    ] = False,
+    keep: Annotated[int, typer.Option("--keep", help="Keep the models of so many last epochs.")] = 0,
+    tracker: Annotated[list[str] | None, typer.Option("--tracker", help="tensorboard, wandb or mlflow.")] = None,
     device: Device = "cpu",
     store: StoreUrl = STORE,
     as_json: Json = False,
 ) -> None:
-    """Train a model; its accuracy and what it cost become rows. An interrupted run goes on where it was."""
+    """Train a model, or go on from a checkpoint; its accuracy and what it cost become rows.
+
+    An interrupted run goes on where it was.
+    """
     from paretovit.training.recipe import named_recipe, with_changes
 
-    changes = [
-        *(set_ or []),
-        *([f"epochs={epochs}"] if epochs is not None else []),
-        *([f"lr={lr}"] if lr is not None else []),
+    changes = [*(set_ or [])]
+    changes += [
+        f"{field}={value}"
+        for field, value in (("epochs", epochs), ("lr", lr), ("teacher", teacher))
+        if value is not None
     ]
     chosen = with_changes(named_recipe(recipe), changes)
-    spec, images = for_data(name, data)
+    from paretovit.training.loop import Execution
     from paretovit.training.loop import train as run
     from paretovit.training.progress import progress_bar
+    from paretovit.training.start import start
 
+    execution = Execution(
+        workers=workers,
+        compile=compile_,
+        checkpointing=grad_checkpointing,
+        keep=keep,
+        trackers=tuple(tracker or ()),
+    )
+    begun = start(
+        name,
+        data,
+        img_size=img_size,
+        classes=classes,
+        pretrained=pretrained,
+        new_head=new_head,
+        skip_unreadable=skip_unreadable,
+    )
+    if per_class is not None:
+        chosen = with_changes(chosen, [f"train_images={per_class * begun.data.train.num_classes}"])
     with open_store(store) as rows:
-        with progress_bar(spec.name) as watch:
-            result = run(
-                spec,
-                images,
-                chosen,
-                out=out or Path("runs", name.replace("/", "_")),
-                resume=resume,
-                device=device,
-                progress=watch,
+        try:
+            with progress_bar(begun.spec.name) as watch:
+                result = run(
+                    begun.spec,
+                    begun.data,
+                    chosen,
+                    out=out or Path("runs", name.replace("/", "_")),
+                    resume=resume,
+                    device=device,
+                    begin=begun.begin,
+                    execution=execution,
+                    progress=watch,
+                )
+        except KeyboardInterrupt as stop:
+            typer.echo(
+                f"\n{stop}:\n{shlex.join(['paretovit', *(w for w in sys.argv[1:] if w != '--no-resume')])}", err=True
             )
-        rows.append([row for row in result.rows if not rows.has(row.conditions, row.indicator)], [spec])
+            raise typer.Exit(0) from None
+        rows.append([row for row in result.rows if not rows.has(row.conditions, row.indicator)], [begun.spec])
     show(result.rows, as_json)
     typer.echo(f"checkpoint: {result.checkpoint}", err=True)

@@ -9,12 +9,14 @@ Shapes   B images, C channels, H = W pixels.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
+from paretovit.training.augment import changes_images, drawing_from, erased, image_policy, mixed
 from paretovit.training.data import Images
 from paretovit.training.recipe import Recipe
 
@@ -30,19 +32,87 @@ def steps_per_epoch(images: Images, recipe: Recipe) -> int:
     return max(1, len(images) // recipe.batch_size)
 
 
-def batches(images: Images, recipe: Recipe, epoch: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of images (B, C, H, W) float32 and labels (B,) on `device`, for epoch 0, 1, ..."""
+def batches(
+    images: Images,
+    recipe: Recipe,
+    epoch: int,
+    device: torch.device,
+    *,
+    start: int = 0,
+    share: tuple[int, int] = (0, 1),
+    workers: int = 0,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs of images (B, C, H, W) float32 and targets on `device`, for epoch 0, 1, ..., from step `start` on.
+
+    Targets are labels (B,), or the shares of the classes (B, K) where the recipe mixes images. Of `share=(r, n)` each
+    batch's images r, r + n, ... come, as every process draws the same for the whole batch; images are mixed within a
+    share. With `workers` so many processes prepare the images; what they make does not depend on their number.
+    """
     random = torch.Generator().manual_seed(seed_of(recipe, f"batches of epoch {epoch}"))
-    order = torch.randperm(len(images), generator=random)
-    for step in range(steps_per_epoch(images, recipe)):
-        chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-        pixels = images.pixels[chosen].to(device)
-        if recipe.hflip and images.may_flip:
-            pixels = flipped(pixels, torch.rand(len(pixels), generator=random) < 0.5)
+    order = torch.randperm(len(images), generator=random).repeat_interleave(recipe.repeats)[: len(images)]
+    chosen = _Chosen(images, recipe, epoch, order, share)
+    mine = slice(share[0], None, share[1])
+    mixes = bool(recipe.mixup or recipe.cutmix)
+    steps = range(start, steps_per_epoch(images, recipe))
+    ready = iter(_in_order(chosen, steps, workers))
+    for step in range(steps.stop):
+        size = len(order[chosen.batch(step)])
+        which = torch.rand(size, generator=random) < 0.5 if recipe.hflip and images.may_flip else None
+        moves = None
         if recipe.crop_padding:
-            moves = torch.randint(2 * recipe.crop_padding + 1, (2, len(pixels)), generator=random)
-            pixels = shifted(pixels, moves, recipe.crop_padding)
-        yield images.normalised(pixels), images.labels[chosen].to(device)
+            moves = torch.randint(2 * recipe.crop_padding + 1, (2, size), generator=random)
+        if step < start:
+            continue  # drawn all the same, so that the steps after it find the generator where they would have
+        pixels, labels = (tensor.to(device) for tensor in next(ready))
+        if which is not None:
+            pixels = flipped(pixels, which[mine])
+        if moves is not None:
+            pixels = shifted(pixels, moves[:, mine], recipe.crop_padding)
+        pixels = images.normalised(pixels)
+        if recipe.erasing:
+            pixels = erased(pixels, recipe, chosen.seeds(step, "erasing"))
+        if mixes:
+            seed = seed_of(recipe, f"mixing in epoch {epoch}, step {step}")
+            pixels, labels = mixed(pixels, labels, recipe, images.num_classes, seed)
+        yield pixels, labels
+
+
+class _Chosen(Dataset[tuple[Tensor, Tensor]]):
+    """The bytes and labels of each step of an epoch, its images changed one by one where the recipe does so."""
+
+    def __init__(self, images: Images, recipe: Recipe, epoch: int, order: Tensor, share: tuple[int, int]) -> None:
+        self.images, self.recipe, self.epoch, self.order, self.share = images, recipe, epoch, order, share
+        self.policy = image_policy(recipe, images.mean, images.image_px) if changes_images(recipe) else None
+
+    def batch(self, step: int) -> slice:
+        return slice(step * self.recipe.batch_size, (step + 1) * self.recipe.batch_size)
+
+    def seeds(self, step: int, purpose: str) -> list[int]:
+        """One per image of this share, by its place in the epoch."""
+        places = range(len(self.order))[self.batch(step)][self.share[0] :: self.share[1]]
+        first = seed_of(self.recipe, f"{purpose} in epoch {self.epoch}")
+        return [(first + place) % 2**63 for place in places]
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        index = self.order[self.batch(step)][self.share[0] :: self.share[1]]
+        labels = self.images.labels[index]
+        if self.policy is None:
+            return self.images.pixels[index], labels
+        changed = []
+        for at, seed in zip(index.tolist(), self.seeds(step, "augmentation"), strict=True):
+            picture = self.images.picture(at)
+            with drawing_from(seed):
+                changed.append(self.policy(picture))
+        return torch.stack(changed), labels
+
+
+def _in_order(chosen: _Chosen, steps: range, workers: int) -> Iterable[tuple[Tensor, Tensor]]:
+    if not workers:
+        return map(chosen.__getitem__, steps)
+    # a generator of its own: the loader draws a seed, and the global generator is the model's
+    return DataLoader(
+        chosen, batch_size=None, sampler=steps, num_workers=workers, generator=torch.Generator(), prefetch_factor=4
+    )
 
 
 def flipped(pixels: Tensor, which: Tensor) -> Tensor:

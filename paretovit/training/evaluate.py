@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -15,6 +14,8 @@ from paretovit.measurement import Measurement
 from paretovit.spec import ModelSpec
 from paretovit.training.data import Images
 
+BINS = 15  # of confidence, as in Guo et al. 2017
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -24,6 +25,9 @@ class Score:
     hits1, hits5     for how many the right class came first, or among the first five
     loss             mean cross-entropy in nat
     seconds          of all forward passes, normalising included
+    by_class         per class, how many there are of it and for how many it came first
+    by_confidence    per bin of equal width from 0 to 1, over the highest probability of an image: how many are in it,
+                     the sum of these probabilities, and how many of them were right
     """
 
     images: int
@@ -31,10 +35,27 @@ class Score:
     hits5: int
     loss: float
     seconds: float
+    by_class: tuple[tuple[int, int], ...] = ()
+    by_confidence: tuple[tuple[int, float, int], ...] = ()
+
+    @property
+    def calibration_error(self) -> float:
+        """How far confidence is from the share that is right, on average over the images: Guo et al. 2017, "On
+        Calibration of Modern Neural Networks", eq. 3."""
+        return sum(abs(right - confidence) for _, confidence, right in self.by_confidence) / self.images
 
 
-def score(module: nn.Module, images: Images, *, batch_size: int = 256, device: str | torch.device = "cpu") -> Score:
-    """One pass over a split in evaluation mode; the module is left in the mode it was in.
+def score(
+    module: nn.Module,
+    images: Images,
+    *,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    share: tuple[int, int] = (0, 1),
+    in_detail: bool = False,
+) -> Score:
+    """One pass over a split in evaluation mode; the module is left in the mode it was in. Of `share=(r, n)` the images
+    r, r + n, ... are looked at. `by_class` and `by_confidence` are filled in where `in_detail` asks for them.
 
     Raises `Unmeasurable` if the model gives numbers that are not finite: those rank no classes.
     """
@@ -42,22 +63,38 @@ def score(module: nn.Module, images: Images, *, batch_size: int = 256, device: s
     module.eval()
     hits1 = hits5 = 0
     loss = 0.0
+    classes = torch.zeros(images.num_classes, 2, dtype=torch.int64)
+    bins = torch.zeros(BINS, 3, dtype=torch.float64)
     begin = time.perf_counter()
     try:
         with torch.no_grad():
-            for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
-                labels = labels.to(device)
-                logits = module(images.normalised(pixels.to(device))).float()
+            for index in torch.arange(len(images))[share[0] :: share[1]].split(batch_size):
+                labels = images.labels[index].to(device)
+                logits = module(images.normalised(images.pixels[index].to(device))).float()
                 if not torch.isfinite(logits).all():
                     raise Unmeasurable("the model's outputs are not finite")
                 ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
                 hits1 += int(ranked[:, 0].sum())
                 hits5 += int(ranked.sum())
                 loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+                if in_detail:
+                    right, labels = ranked[:, 0].cpu(), labels.cpu()
+                    classes += torch.stack([labels.bincount(w, images.num_classes) for w in (None, right)], 1).long()
+                    confidence = logits.softmax(1).amax(1).cpu().double()
+                    place = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+                    facts = torch.stack((torch.ones_like(confidence), confidence, right.double()), 1)
+                    bins.index_add_(0, place, facts)
     finally:
         module.train(was_training)
     seconds = time.perf_counter() - begin
-    return Score(images=len(images), hits1=hits1, hits5=hits5, loss=loss / len(images), seconds=seconds)
+    seen = len(range(len(images))[share[0] :: share[1]])
+    found = Score(images=seen, hits1=hits1, hits5=hits5, loss=loss / max(seen, 1), seconds=seconds)
+    if not in_detail:
+        return found
+    by_confidence = tuple((int(count), total, int(right)) for count, total, right in bins.tolist())
+    return replace(
+        found, by_class=tuple((count, hits) for count, hits in classes.tolist()), by_confidence=by_confidence
+    )
 
 
 def evaluate(
@@ -70,14 +107,16 @@ def evaluate(
     batch_size: int = 256,
     device: str = "cpu",
 ) -> list[Measurement]:
-    """Rows of top-1 and top-5 accuracy; none for made-up images. `recipe` and `seed` say how it was trained.
+    """Rows of top-1 and top-5 accuracy and of the calibration error; none for made-up images. `recipe` and `seed` say
+    how it was trained. The top-1 row has the accuracy of every class in `origin.timing`, and how fast the pass was.
 
     Raises `UserError` for a model and images that do not go together.
     """
     from paretovit.training.rows import accuracy_rows
 
     check_fit(spec, images)
-    return accuracy_rows(spec, images, score(module, images, batch_size=batch_size, device=device), recipe, seed)
+    found = score(module, images, batch_size=batch_size, device=device, in_detail=True)
+    return accuracy_rows(spec, images, found, recipe, seed)
 
 
 def check_fit(spec: ModelSpec, images: Images) -> None:
@@ -91,13 +130,3 @@ def check_fit(spec: ModelSpec, images: Images) -> None:
             raise UserError(
                 f"{spec.name} is for {wanted} {what}, {images.name} has {present}; give the model {flag} {present}"
             )
-
-
-def wilson(hits: int, images: int) -> tuple[float, float]:
-    """The 95% interval of a share. Wilson 1927, "Probable Inference", JASA 22; unlike the usual one it holds near
-    0 and 1, where these accuracies are."""
-    z = 1.959964
-    share = hits / images
-    centre = (share + z * z / (2 * images)) / (1 + z * z / images)
-    half = z / (1 + z * z / images) * math.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
-    return max(0.0, centre - half), min(1.0, centre + half)

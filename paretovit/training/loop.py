@@ -1,41 +1,84 @@
 """Training, read top to bottom: seed, build, steps, validation, checkpoint, rows.
 
-An epoch is the unit that is kept. After each one a single file, `training.safetensors`, takes the place of the
-one before; it holds weights, optimizer and history together, so there is no moment at which they disagree.
-The readable checkpoint (`spec.json`, `model.safetensors`) is written after it. All randomness of an epoch comes
-from the seed and its number, so a run that was interrupted and resumed equals one that was not: on the CPU,
-with the same number of threads, bit for bit.
+After each epoch the state of the run and the model are written, each file as a whole; within long epochs the state
+alone, every few minutes and when the run is asked to stop. All randomness comes from the seed, and where it has come
+to is part of the state, so a run that was interrupted and resumed equals one that was not: on the CPU, with the same
+number of threads, bit for bit.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from paretovit.devices import check_device, origin
-from paretovit.errors import Unmeasurable, UserError, unknown
-from paretovit.measurement import Measurement, Origin
+from paretovit.errors import Unmeasurable, UserError
+from paretovit.measurement import Measurement
 from paretovit.spec import ModelSpec
 from paretovit.training.batches import batches, seed_of, steps_per_epoch
 from paretovit.training.data import Data, Images
 from paretovit.training.evaluate import Score, check_fit, score
+from paretovit.training.folder import emptied, exclusive, keep
+from paretovit.training.health import Health, peak_bytes, watch_memory
+from paretovit.training.interrupt import asked_to_stop
+from paretovit.training.objective import Classification, Objective, Step, teacher_of
+from paretovit.training.optimizer import make_optimizer, redraw, with_dropout
 from paretovit.training.progress import Tick, Watch, silent
 from paretovit.training.recipe import DEMO, Recipe, lr_at
 from paretovit.training.rows import Epoch, training_rows
+from paretovit.training.run import STATE, Run, how_trained, identity_of
 from paretovit.training.splits import split
+from paretovit.training.team import Team
 from paretovit.zoo.build import build
-from paretovit.zoo.checkpoint import SPEC, WEIGHTS, load_about, load_tensors, save_model, save_tensors
+from paretovit.zoo.checkpoint import WEIGHTS
 
-STATE = "training.safetensors"
+__all__ = ["STATE", "Begin", "Execution", "TrainResult", "how_trained", "make_optimizer", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin:
+    """What a training begins from, if not from new weights.
+
+    name      in words, for rows and for the check that a folder holds the same training: "from NAME"
+    prepare   changes the new module in place before the optimizer is made: loads weights, freezes, masks. It is called
+              again when a run is resumed, before the weights that it had come to are put back
+    """
+
+    name: str
+    prepare: Callable[[nn.Module], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What changes how fast and how safely a training runs, and not what comes out.
+
+    workers         processes that prepare images; 0 to prepare them in this one
+    compile         True for torch.compile
+    checkpointing   True to work activations out again in the backward pass: less memory, more time
+    keep            epochs whose models are kept in folders of their own, the last ones
+    save_every_s    seconds after which the state is written within an epoch
+    trackers        accelerate's names, such as "tensorboard", "wandb", "mlflow"
+    """
+
+    workers: int = 0
+    compile: bool = False
+    checkpointing: bool = False
+    keep: int = 0
+    save_every_s: float = 300.0
+    trackers: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.keep < 0 or self.save_every_s <= 0:
+            raise UserError("workers and keep must be 0 or more, and save_every_s above 0")
 
 
 @dataclass(frozen=True)
@@ -55,209 +98,222 @@ def train(
     out: str | Path,
     resume: bool = True,
     device: str = "cpu",
+    begin: Begin | None = None,
+    objective: Objective | None = None,
+    after_step: Callable[[nn.Module], None] | None = None,
+    execution: Execution | None = None,
     progress: Watch = silent,
 ) -> TrainResult:
     """Train a model of `spec` and keep it in the folder `out`; go on from there if a training of it was interrupted.
 
     A training that was finished is not run again: its rows come back. With `resume=False` what is in `out` is
-    replaced. `progress` is called after each step.
+    replaced. `begin` gives the model its first weights; `objective` takes the place of the recipe's loss; `after_step`
+    is called with the module after each step of the optimizer, before averaging. What these two do is to be told by the
+    recipe's name or by `begin`, for rows name nothing else. `progress` is called after each step.
 
-    Raises `UserError` for a model and data that do not go together, for a folder that holds another training, for
-    a loss that is not finite and for a disk that refuses; `KeyboardInterrupt`, with a message that says how to go
-    on, for Ctrl-C. In each case the checkpoint of the last finished epoch is whole.
+    Raises `UserError` for a model and data that do not go together, for a folder that holds another training or in
+    which another run is under way, for a loss that is not finite or grows, and for a disk that refuses;
+    `KeyboardInterrupt`, with a message that says how to go on, for Ctrl-C and SIGTERM. In each case what was last
+    written is whole.
     """
-    out = Path(out)
+    out, execution = Path(out), execution or Execution()
     check_device(device)
     check_fit(spec, data.train)
     check_fit(spec, data.val)
-    made, epochs = origin("trained"), list[Epoch]()
     images, held = split(data.train, recipe)
     watched = data.val if held is None else held
 
-    torch.manual_seed(seed_of(recipe, "initial weights"))
-    module = build(spec, drop_path=recipe.drop_path).to(device)
-    optimizer = make_optimizer(module, recipe)
-    if resume and (out / STATE).exists():
-        made, epochs = _restore(out, spec, data, recipe, module, optimizer)
-        save_model(out, spec, module)  # a kill may have come between the two files
-    elif resume and (out / WEIGHTS).exists():
-        raise UserError(f"{out} holds a model but not how far its training is; give another --out")
-    else:
-        for name in (WEIGHTS, SPEC, STATE):  # a new spec must never stand beside old weights
-            (out / name).unlink(missing_ok=True)
-
-    try:
-        for number in range(len(epochs) + 1, recipe.epochs + 1):
-            epoch = _epoch(module, optimizer, images, watched, recipe, number, epochs, progress)
-            if held is not None and number == recipe.epochs:
-                epoch = replace(epoch, final=score(module, data.val, device=device))
-            _save(out / STATE, spec, data, recipe, module, optimizer, [*epochs, epoch], made)
-            epochs.append(epoch)
-            save_model(out, spec, module)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; {_kept(out, epochs, recipe)}") from None
-    except Unmeasurable as error:
-        raise UserError(f"{spec.name}: {error}; {_kept(out, epochs, recipe)}; try a smaller lr") from error
+    team = Team(device, trackers=execution.trackers, folder=out)
+    with exclusive(out) if team.is_first else nullcontext(), asked_to_stop() as asked:
+        run = _begun(spec, data, recipe, begin, team, execution)
+        if objective is None:
+            teacher = teacher_of(recipe, in_chans=spec.in_chans, num_classes=spec.num_classes, device=team.device)
+            objective = Classification(recipe, teacher)
+        loop = _Loop(run, recipe, images, objective, after_step, execution, team, out, asked, progress)
+        if resume and (out / STATE).exists():
+            run.restore(out / STATE, team, _DEFAULTS)
+            if run.epochs and team.is_first:
+                keep(out, spec, run.kept, run.epochs, last=execution.keep)  # a kill may have come between the files
+        elif resume and (out / WEIGHTS).exists():
+            raise UserError(f"{out} holds a model but not how far its training is; give another --out")
+        elif team.is_first:
+            emptied(out)
+        team.wait()
+        team.begin(spec.name, recipe.to_json())
+        try:
+            while len(run.epochs) < recipe.epochs:
+                epoch = loop.epoch(watched)
+                if held is not None and epoch.number == recipe.epochs:
+                    epoch = replace(epoch, final=judged(run.kept, data.val, team))
+                run.end_epoch(epoch)
+                run.save(out / STATE, team)
+                if team.is_first:
+                    keep(out, spec, run.kept, run.epochs, last=execution.keep)
+        except KeyboardInterrupt:
+            if run.settled and run.steps:
+                run.save(out / STATE, team)
+            raise KeyboardInterrupt(f"stopped; {_kept(out, run, recipe, images)}") from None
+        except Unmeasurable as error:
+            raise UserError(f"{spec.name}: {error}; {_kept(out, run, recipe, images)}; try a smaller lr") from error
+        finally:
+            team.end()
 
     threads = torch.get_num_threads() if device == "cpu" else None
-    rows = training_rows(spec, data.val, recipe, epochs, device=device, threads=threads, made=made)
-    return TrainResult(rows, out, module.eval())
+    rows = training_rows(
+        spec, data.val, recipe, run.epochs, device=device, threads=threads, made=run.made, label=run.label
+    )
+    return TrainResult(rows, out, run.kept.eval())
 
 
-def _epoch(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: Images,
-    watched: Images,
-    recipe: Recipe,
-    number: int,
-    before: list[Epoch],
-    progress: Watch,
-) -> Epoch:
-    """Train on every image once, then look at those `watched`.
+# what files of before do not state of a run
+_DEFAULTS: dict[str, Any] = {"weights it begins with": "new ones"} | {
+    f"recipe field {name}": value for name, value in Recipe(name="", epochs=1, batch_size=1, lr=1).to_json().items()
+}
 
-    Raises `Unmeasurable` for a loss or gradient that is not finite.
-    """
-    torch.manual_seed(seed_of(recipe, f"noise in epoch {number}"))
-    device = next(module.parameters()).device
-    steps, seen, loss_sum = steps_per_epoch(images, recipe), 0, 0.0
-    top1 = before[-1].score.hits1 / before[-1].score.images if before and watched.real else None
-    module.train()
-    begin = time.perf_counter()
-    for step, (pixels, labels) in enumerate(batches(images, recipe, number, device), start=(number - 1) * steps):
-        for group in optimizer.param_groups:
-            group["lr"] = lr_at(recipe, step, steps) * group.get("lr_scale", 1.0)
-        with torch.autocast(device.type, getattr(torch, recipe.amp_dtype), enabled=recipe.amp_dtype != "float32"):
-            logits = module(pixels)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad()
-        (loss + _auxiliary(module, recipe)).backward()
-        norm = nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_grad or math.inf)
-        value = loss.item()
-        if not (math.isfinite(value) and math.isfinite(norm.item())):
-            raise Unmeasurable(f"loss {value:g} with gradient norm {norm.item():g} at step {step + 1}")
-        optimizer.step()
 
-        seen, loss_sum = seen + len(labels), loss_sum + value
-        progress(
-            Tick(
-                epoch=number,
-                epochs=recipe.epochs,
-                done=step + 1,
-                total=recipe.epochs * steps,
-                loss=value,
-                images_per_s=seen / (time.perf_counter() - begin),
-                top1=top1,
+def _begun(spec: ModelSpec, data: Data, recipe: Recipe, begin: Begin | None, team: Team, execution: Execution) -> Run:
+    """A run before its first step."""
+    torch.manual_seed(seed_of(recipe, "initial weights"))
+    module = build(spec, drop_path=recipe.drop_path).to(team.device)
+    if begin is not None:
+        begin.prepare(module)
+    with_dropout(module, recipe.dropout)
+    if execution.checkpointing:
+        if not hasattr(module, "set_grad_checkpointing"):
+            raise UserError(f"{spec.name} cannot work activations out again; leave out checkpointing")
+        module.set_grad_checkpointing(True)  # type: ignore[operator]  # looked for above
+    if recipe.teacher and hasattr(module, "set_distilled_training"):
+        module.set_distilled_training(True)  # type: ignore[operator]
+    average = None if recipe.ema is None else ModelEmaV3(module, decay=recipe.ema, exclude_buffers=True)
+    return Run(
+        identity=identity_of(spec, data, recipe, "new ones" if begin is None else begin.name),
+        label=recipe.label if begin is None else f"{recipe.label}, from {begin.name}",
+        seed=recipe.seed,
+        module=module,
+        optimizer=make_optimizer(module, recipe),
+        scaler=torch.amp.GradScaler(team.device.type, enabled=recipe.amp_dtype == "float16"),
+        average=average,
+        made=origin("trained"),
+    )
+
+
+@dataclass
+class _Loop:
+    """The steps of a run."""
+
+    run: Run
+    recipe: Recipe
+    images: Images
+    objective: Objective
+    after_step: Callable[[nn.Module], None] | None
+    execution: Execution
+    team: Team
+    out: Path
+    asked: Callable[[], bool]
+    progress: Watch
+
+    def __post_init__(self) -> None:
+        self.spread = self.team.spread(self.run.module)
+        self.called = torch.compile(self.spread) if self.execution.compile else self.spread
+        self.health = Health(self.run.module)
+        self.steps = steps_per_epoch(self.images, self.recipe)
+
+    def epoch(self, watched: Images) -> Epoch:
+        """Train on every image once, or on those that are left of the epoch, then look at those `watched`.
+
+        Raises `Unmeasurable` for a loss or gradient that is not finite, and `KeyboardInterrupt` if asked to stop.
+        """
+        run, recipe, team = self.run, self.recipe, self.team
+        number, device = len(run.epochs) + 1, team.device
+        run.begin_noise(seed_of(recipe, f"noise in epoch {number}" + (f", process {team.rank}" if team.rank else "")))
+        before = run.epochs[-1].score if run.epochs and watched.real else None
+        run.module.train()
+        watch_memory(device)
+        share, workers = (team.rank, team.size), self.execution.workers
+        seconds_before = run.seconds
+        begin = saved = time.perf_counter()
+        for pixels, targets in batches(
+            self.images, recipe, number, device, start=run.steps, share=share, workers=workers
+        ):
+            step = (number - 1) * self.steps + run.steps
+            loss = team.total(self.step(pixels, targets, step))[0] / team.size
+            now = time.perf_counter()
+            run.steps, run.seen = run.steps + 1, run.seen + len(targets) * team.size
+            run.loss, run.seconds, run.settled = run.loss + loss, seconds_before + now - begin, True
+            self.progress(
+                Tick(
+                    epoch=number,
+                    epochs=recipe.epochs,
+                    done=step + 1,
+                    total=recipe.epochs * self.steps,
+                    loss=loss,
+                    images_per_s=run.seen / run.seconds,
+                    top1=None if before is None else before.hits1 / before.images,
+                )
             )
-        )
-    seconds = time.perf_counter() - begin
-    result = score(module, watched, device=device)
-    return Epoch(number=number, loss=loss_sum / steps, seconds=seconds, images=seen, score=result)
+            stop, due = team.total(self.asked(), team.is_first and now - saved > self.execution.save_every_s)
+            if stop:
+                raise KeyboardInterrupt
+            if due and run.steps < self.steps:
+                run.save(self.out / STATE, team)
+                saved = now
+        peak = peak_bytes(device)
+        result = judged(run.kept, watched, team)
+        loss = run.loss / self.steps
+        team.tell({"loss": loss, "top1": result.hits1 / result.images}, number * self.steps)
+        return Epoch(number=number, loss=loss, seconds=run.seconds, images=run.seen, score=result, peak_bytes=peak)
+
+    def step(self, pixels: Tensor, targets: Tensor, step: int) -> float:
+        """One step of the optimizer on a batch, in as many parts as the recipe says; the mean loss."""
+        run, recipe = self.run, self.recipe
+        run.settled = False
+        redraw(run.module, recipe, step)
+        for group in run.optimizer.param_groups:
+            group["lr"] = lr_at(recipe, step, self.steps) * group.get("lr_scale", 1.0)
+        run.optimizer.zero_grad()
+        size, value = -(-len(pixels) // recipe.accumulate), 0.0
+        done = step / (recipe.epochs * self.steps)
+        parts = list(zip(pixels.split(size), targets.split(size), strict=True))
+        for at, (some, wanted) in enumerate(parts):
+            with nullcontext() if at == len(parts) - 1 else self.team.quietly(self.spread):
+                total, shown = self.objective(Step(run.module, self._forward, some, wanted, done))
+                weight = len(some) / len(pixels)
+                run.scaler.scale(total if weight == 1 else total * weight).backward()
+            value += shown.item() * weight
+        run.scaler.unscale_(run.optimizer)
+        norm = nn.utils.clip_grad_norm_(run.module.parameters(), recipe.clip_grad or math.inf).item()
+        if run.scaler.is_enabled() and run.scaler.get_scale() > 1:
+            norm = 0.0  # a gradient that is too large for float16 is left out by the scaler, which then scales less
+        self.health.check(value, norm, step + 1)
+        run.scaler.step(run.optimizer)
+        run.scaler.update()
+        if self.after_step is not None:
+            self.after_step(run.module)
+        if run.average is not None:
+            run.average.update(run.module)
+        return value
+
+    def _forward(self, pixels: Tensor) -> Any:
+        dtype = self.recipe.amp_dtype
+        with torch.autocast(self.team.device.type, getattr(torch, dtype), enabled=dtype != "float32"):
+            return self.called(pixels)
 
 
-def _auxiliary(module: nn.Module, recipe: Recipe) -> Tensor | float:
-    """The auxiliary losses of the last forward that the recipe weighs; a model without them has none to add."""
-    aux: dict[str, Tensor] = getattr(module, "aux", {})
-    return sum((weight * aux[name] for name, weight in recipe.aux_weights if name in aux), start=0.0)
+def judged(module: nn.Module, images: Images, team: Team) -> Score:
+    """The score of a split; every process looks at its share."""
+    mine = score(module, images, device=team.device, share=(team.rank, team.size))
+    if team.size == 1:
+        return mine
+    count, hits1, hits5, loss = team.total(mine.images, mine.hits1, mine.hits5, mine.loss * mine.images)
+    return Score(images=int(count), hits1=int(hits1), hits5=int(hits5), loss=loss / count, seconds=mine.seconds)
 
 
-def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """timm's optimizer of that name, without weight decay for vectors and for what the model itself exempts, unless
-    the recipe decays all.
-
-    Raises `UserError` for a name that timm does not know, or whose library is not installed.
-    """
-    if recipe.opt not in list_optimizers():
-        raise unknown("optimizer", recipe.opt, list_optimizers())
-    info = get_optimizer_info(recipe.opt)
-    options: dict[str, Any] = {"betas": recipe.betas} if info.has_betas else {}
-    if "fused" in inspect.signature(info.opt_class).parameters:
-        options["fused"] = True  # tiny models spend a tenth of a step in a loop over their tensors
-    try:
-        decayed = module.parameters() if recipe.decay_all else module  # of a module timm exempts some
-        return create_optimizer_v2(decayed, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay, **options)
-    except (ImportError, AssertionError, RuntimeError) as error:
-        raise UserError(f"optimizer {recipe.opt} needs a library that is not here: {error}; take adamw") from error
-
-
-def _save(
-    path: Path,
-    spec: ModelSpec,
-    data: Data,
-    recipe: Recipe,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    epochs: list[Epoch],
-    made: Origin,
-) -> None:
-    """All that is needed to go on after the last of `epochs`, in one file of tensors with a JSON header."""
-    content = optimizer.state_dict()
-    places = {f"state/{index}": state for index, state in content["state"].items()}
-    places |= {f"group/{index}": group for index, group in enumerate(content["param_groups"])}
-    facts = {f"{place}/{name}": value for place, values in places.items() for name, value in values.items()}
-    tensors = {f"model/{name}": tensor for name, tensor in module.state_dict().items()}
-    tensors |= {name: value for name, value in facts.items() if isinstance(value, Tensor)}
-    about = {
-        "is": _identity(spec, data, recipe),
-        "recipe": recipe.label,
-        "seed": recipe.seed,
-        "epochs": [asdict(epoch) for epoch in epochs],
-        "origin": made.to_json(),
-        # what else a group holds is made again from the recipe
-        "numbers": {name: value for name, value in facts.items() if isinstance(value, int | float)},
-    }
-    save_tensors(path, tensors, about)
-
-
-def _restore(
-    out: Path, spec: ModelSpec, data: Data, recipe: Recipe, module: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Origin, list[Epoch]]:
-    """Put module and optimizer where `_save` left them; the run's origin and its epochs so far.
-
-    Raises `UserError` if the folder holds a training of another model, on other data or by another recipe.
-    """
-    tensors, about = load_tensors(out / STATE)
-    for what, wanted in _identity(spec, data, recipe).items():
-        if about["is"].get(what) != wanted:
-            raise UserError(
-                f"{out} holds a training with {what} {about['is'].get(what)}, not {wanted}; "
-                "give another --out, or start over without --resume"
-            )
-    module.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
-    content = optimizer.state_dict()
-    for path, value in (tensors | about["numbers"]).items():
-        place, _, rest = path.partition("/")
-        index, _, name = rest.partition("/")
-        if place == "state":
-            content["state"].setdefault(int(index), {})[name] = value
-        elif place == "group":
-            content["param_groups"][int(index)][name] = value
-    optimizer.load_state_dict(content)
-    epochs = [_epoch_of(epoch) for epoch in about["epochs"]]
-    return Origin.from_json(about["origin"]), epochs
-
-
-def _epoch_of(content: dict[str, Any]) -> Epoch:
-    scores = {name: Score(**content[name]) for name in ("score", "final") if content[name] is not None}
-    return Epoch(**content | scores)
-
-
-def _identity(spec: ModelSpec, data: Data, recipe: Recipe) -> dict[str, Any]:
-    """What must be the same for a training to be gone on with, in words for the message."""
-    fields = {f"recipe field {name}": value for name, value in recipe.to_json().items()}
-    sizes = f"{data.train.name} ({len(data.train)} and {len(data.val)} images)"
-    return {"model": f"{spec.name} ({spec.key})", "data": sizes, **fields}
-
-
-def how_trained(folder: Path) -> tuple[str | None, int | None]:
-    """Label of the recipe and seed that a checkpoint was trained with; None for one that was not trained here."""
-    if not (Path(folder) / STATE).exists():
-        return None, None
-    about = load_about(Path(folder) / STATE)
-    return about["recipe"], about["seed"]
-
-
-def _kept(out: Path, epochs: list[Epoch], recipe: Recipe) -> str:
+def _kept(out: Path, run: Run, recipe: Recipe, images: Images) -> str:
+    """What there is to go on from, in words."""
+    epochs = len(run.epochs)
+    if (out / STATE).exists() and run.steps and run.settled:
+        where = f"epoch {epochs + 1} of {recipe.epochs} is kept after step {run.steps}"
+        return f"{where} of {steps_per_epoch(images, recipe)} in {out}, and --resume goes on from there"
     if not epochs:
         return "no epoch was finished, so nothing is kept"
-    return f"epoch {len(epochs)} of {recipe.epochs} is kept in {out}, and --resume goes on from there"
+    return f"epoch {epochs} of {recipe.epochs} is kept in {out}, and --resume goes on from there"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from paretovit.devices import device_name, origin
-from paretovit.measurement import Conditions, Measurement, Origin, median
+from paretovit.measurement import Conditions, Measurement, Origin, median, wilson
 from paretovit.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
 
 HELD_OUT = "held out of train"  # the split of training images that a recipe keeps from training
 
-# Title, unit, and whether less is better. Accuracies are those after the last epoch; the loss is the mean
-# cross-entropy over the last epoch, label smoothing included; times are those of the training steps, validation
-# and saving left out; an image seen again counts again.
+# Title, unit, and whether less is better. The calibration error is that of Guo et al. 2017, with 15 bins. Accuracies
+# are those after the last epoch; the loss is the mean cross-entropy over the last epoch, label smoothing included;
+# times are those of the training steps, validation and saving left out; an image seen again counts again; memory is
+# that of CUDA's allocator.
 QUALITIES: dict[str, tuple[str, str, bool]] = {
     "top1": ("top-1 accuracy", "1", False),
     "top5": ("top-5 accuracy", "1", False),
+    "ece": ("calibration error", "1", True),
     "train_loss": ("training loss", "nat", True),
     "train_time_s": ("training time", "s", True),
     "train_epoch_s": ("training time per epoch", "s", True),
     "images_seen": ("images trained on", "1", True),
+    "train_peak_bytes": ("peak memory of the training run", "B", True),
 }
 
 
@@ -35,6 +39,7 @@ class Epoch:
     """A finished epoch, counted from 1: mean loss (nat), seconds and images of its steps, and the score after it.
 
     The score is on the images held out where some are; `final`, after the last epoch, is then on the split reported.
+    `peak_bytes` is the most memory that was in use during the steps, where that is known.
     """
 
     number: int
@@ -43,26 +48,33 @@ class Epoch:
     images: int
     score: Score
     final: Score | None = None
+    peak_bytes: int | None = None
 
 
 def accuracy_rows(
     spec: ModelSpec, images: Images, score: Score, recipe: str | None, seed: int | None, made: Origin | None = None
 ) -> list[Measurement]:
-    """Top-1 and top-5 with a 95% Wilson interval in `origin.timing`; top-5 only where there are more than five
-    classes, and neither for made-up images. The device is no condition of an accuracy."""
+    """Top-1 and top-5 with a 95% Wilson interval in `origin.timing`, and the calibration error of a score in detail;
+    top-5 only where there are more than five classes, and nothing for made-up images. The device is no condition of an
+    accuracy."""
     if not images.real:
         return []
-    from paretovit.training.evaluate import wilson
-
     conditions = Conditions(spec=spec.key, data=images.name, split=images.split, recipe=recipe, seed=seed)
     rows = []
     for indicator, hits in (("top1", score.hits1), ("top5", score.hits5))[: 2 if images.num_classes > 5 else 1]:
-        facts = {
+        facts: dict[str, Any] = {
             "images": score.images,
             "interval_95": list(wilson(hits, score.images)),
             "images_per_s": round(score.images / score.seconds, 1),
         }
+        if indicator == "top1" and score.by_class:
+            named = zip(images.class_names, score.by_class, strict=True)
+            facts["by_class"] = {name: list(counts) for name, counts in named}
         rows.append(_row(spec, indicator, (hits / score.images,), conditions, _with(made or origin("measured"), facts)))
+    if score.by_confidence:
+        facts = {"images": score.images, "by_confidence": [list(counts) for counts in score.by_confidence]}
+        made = _with(made or origin("measured"), facts)
+        rows.append(_row(spec, "ece", (score.calibration_error,), conditions, made))
     return rows
 
 
@@ -75,20 +87,27 @@ def training_rows(
     device: str,
     threads: int | None,
     made: Origin,
+    label: str | None = None,
 ) -> list[Measurement]:
     """The rows of a finished run: accuracy on `images`, and what the training took.
 
-    `made` is the origin of the run. The accuracy is that after the last epoch, or after the best if the recipe picks
-    it. The first top-1 row keeps the curve, pairs of epoch and accuracy; where images were held out it is theirs,
-    and the accuracy on `images` follows.
+    `made` is the origin of the run, `label` how rows name the recipe, if not by its own label. The accuracy is that
+    after the last epoch, or after the best if the recipe picks it. The first top-1 row keeps the curve, pairs of epoch
+    and accuracy, and beside it what had been spent by then; where images were held out it is theirs, and the accuracy
+    on `images` follows. Memory is a row where an allocator counted it; what the process took is a fact of the time.
     """
-    label, last = recipe.label, epochs[-1]
+    label, last = label or recipe.label, epochs[-1]
     picked = max(epochs, key=lambda epoch: epoch.score.hits1) if recipe.pick == "best" else last
     watched = replace(images, split=HELD_OUT) if last.final is not None else images
     rows = accuracy_rows(spec, watched, picked.score, label, recipe.seed, made)
     if rows:
         curve = [[epoch.number, epoch.score.hits1 / epoch.score.images] for epoch in epochs]
-        rows[0] = replace(rows[0], origin=_with(rows[0].origin, {"curve": curve}))
+        spent = {
+            "images_seen": list(accumulate(epoch.images for epoch in epochs)),
+            "train_time_s": [round(s, 3) for s in accumulate(epoch.seconds for epoch in epochs)],
+        }
+        facts = {"curve": curve, "spent": spent, "device": device_name(device)}
+        rows[0] = replace(rows[0], origin=_with(rows[0].origin, facts))
     if last.final is not None:
         rows += accuracy_rows(spec, images, last.final, label, recipe.seed, made)
     learned = Conditions(spec=spec.key, data=images.name, split="train", recipe=label, seed=recipe.seed)
@@ -104,11 +123,16 @@ def training_rows(
         threads=threads,
     )
     seconds = tuple(epoch.seconds for epoch in epochs)
-    return [
-        *rows,
-        _row(spec, "train_time_s", (sum(seconds),), timed, made),
+    peak = max((epoch.peak_bytes for epoch in epochs if epoch.peak_bytes is not None), default=None)
+    on_cpu = device == "cpu"
+    known = {"process_peak_bytes": peak} if on_cpu and peak is not None else {}
+    rows += [
+        _row(spec, "train_time_s", (sum(seconds),), timed, _with(made, known)),
         _row(spec, "train_epoch_s", seconds, timed, made),
     ]
+    if peak is not None and not on_cpu:
+        rows.append(_row(spec, "train_peak_bytes", (float(peak),), timed, made))
+    return rows
 
 
 def _row(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -54,6 +52,4 @@ def _rank_in_class(labels: Tensor) -> Tensor:
 
 
 def _part(images: Images, index: Tensor, name: str) -> Images:
-    if len(index) == len(images):
-        return images
-    return replace(images, split=name, pixels=images.pixels[index], labels=images.labels[index])
+    return images if len(index) == len(images) else images.part(index, name)

@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 
 from paretovit.errors import UserError
 from paretovit.training.data import DATA, Images, open_data
+from paretovit.training.data._pictures import Pictures
 
 
 def png(colour: int | tuple[int, int, int], size: tuple[int, int] = (4, 4)) -> bytes:
@@ -152,10 +153,91 @@ def test_grey_is_made_of_colour_where_a_model_asks_for_it(folder: Path):
     assert (green == round(0.587 * 255)).all()  # the luma of ITU-R 601
 
 
-def test_a_set_that_would_fill_the_memory_is_refused_before_it_does(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_set_that_would_fill_the_memory_is_read_when_it_is_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    held = open_data(str(folder)).train
     monkeypatch.setattr("os.sysconf", lambda name: {"SC_PHYS_PAGES": 1, "SC_PAGE_SIZE": 200}[name])
-    with pytest.raises(UserError, match="GiB"):
-        open_data(str(folder)).train.labels  # 3 x 3 x 4 x 4 bytes  # noqa: B018
+    read = open_data(str(folder)).train  # 3 x 3 x 4 x 4 bytes
+    assert isinstance(read.pixels, Pictures)
+    assert tuple(read.pixels.shape) == tuple(held.pixels.shape)
+    assert torch.equal(read.pixels[torch.tensor([2, 0])], held.pixels[[2, 0]])
+    assert torch.equal(read.labels, held.labels)
+    assert read.picture(1).getpixel((0, 0)) == (0, 255, 0)
+    part = read.part(torch.tensor([2, 1])).part(torch.tensor([1]))
+    assert torch.equal(part.pixels[:], held.pixels[1:2])
+    (folder / "train" / "bee" / "1.png").write_bytes(b"gone bad")
+    with pytest.raises(UserError, match=r"cannot read .*bee"):
+        read.pixels[:]
+
+
+def saved(picture: Image.Image, kind: str = "png", **how: object) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **how)
+    return stream.getvalue()
+
+
+PALETTE = Image.new("P", (4, 4), 1)
+PALETTE.putpalette([0, 0, 0, 200, 100, 50])
+
+
+@pytest.mark.parametrize(
+    ("content", "becomes"),
+    [
+        (saved(Image.new("L", (4, 4), 90)), [90, 90, 90]),
+        (saved(Image.new("1", (4, 4), 1)), [255, 255, 255]),
+        (saved(Image.new("LA", (4, 4), (90, 10))), [90, 90, 90]),
+        (saved(Image.new("RGBA", (4, 4), (1, 2, 3, 0))), [1, 2, 3]),
+        (saved(PALETTE), [200, 100, 50]),
+        (saved(PALETTE, transparency=b"\x00\x80"), [200, 100, 50]),
+        (saved(PALETTE, "gif"), [200, 100, 50]),
+        (saved(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "tiff"), [255, 0, 0]),
+        (saved(Image.fromarray(np.full((4, 4), 128 * 257, dtype=np.uint16))), [128, 128, 128]),
+        (saved(Image.fromarray(np.full((4, 4), 77, dtype=np.int32)), "tiff"), [77, 77, 77]),
+        (saved(Image.fromarray(np.full((4, 4), 99.6, dtype=np.float32)), "tiff"), [100, 100, 100]),
+    ],
+)
+def test_every_mode_of_a_picture_becomes_its_colours(folder: Path, content: bytes, becomes: list[int]):
+    (folder / "train" / "ant" / "1.png").write_bytes(content)
+    assert open_data(str(folder), in_chans=3).train.pixels[0, :, 0, 0].tolist() == becomes
+
+
+def test_a_picture_that_unpacks_to_gigabytes_is_refused_unread(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for side in (12, 20):  # Pillow warns of the one and refuses the other
+        (folder / "train" / "cat" / "1.png").write_bytes(png((0, 0, 255), (side, side)))
+        with pytest.raises(UserError, match=r"^cannot read \S+cat/1\.png: it unpacks to more than 100 pixels; [^\n]+$"):
+            open_data(str(folder), img_size=4).train.labels  # noqa: B018
+
+
+def test_pictures_that_cannot_be_read_are_left_out_by_name_on_request(folder: Path, capsys: pytest.CaptureFixture[str]):
+    for number, content in enumerate([RED[:40], b"", b"no picture"], start=2):
+        (folder / "train" / "bee" / f"{number}.png").write_bytes(content)
+    (folder / "train" / "ant" / "2.png").write_bytes(RED)
+    train = open_data(str(folder), skip_unreadable=True).train
+    assert train.labels.tolist() == [0, 0, 1, 2]
+    assert train.pixels[:, :, 0, 0].tolist() == [[255, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["left out"] * 3
+    assert all(f"bee/{number}.png" in line for number, line in zip((2, 3, 4), lines, strict=True))
+    for file in (folder / "train").rglob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(UserError, match="none of 7 pictures can be read"):
+        open_data(str(folder), skip_unreadable=True).train.labels  # noqa: B018
+
+
+def test_some_classes_are_numbered_anew_and_named():
+    some = open_data("digits", classes="3-5,8").val
+    everything = open_data("digits").val
+    assert (some.name, some.class_names, some.num_classes) == ("digits[3-5,8]", ("3", "4", "5", "8"), 4)
+    for new, old in enumerate((3, 4, 5, 8)):
+        assert torch.equal(some.pixels[some.labels == new], everything.pixels[everything.labels == old])
+    for classes, says in {
+        "3-11": "no class 10",
+        "1,1": "one twice",
+        "a": "cannot read the classes",
+        "": "cannot",
+    }.items():
+        with pytest.raises(UserError, match=says):
+            open_data("digits", classes=classes).val  # noqa: B018
 
 
 # parquet in the layout of Hugging Face

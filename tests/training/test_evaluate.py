@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from paretovit.errors import Unmeasurable, UserError
+from paretovit.measurement import wilson
 from paretovit.spec import ModelSpec, Stage
 from paretovit.training.data import Images
-from paretovit.training.evaluate import check_fit, evaluate, score, wilson
+from paretovit.training.evaluate import check_fit, evaluate, score
 
 IMAGES = Images(
     name="rows",
@@ -89,9 +90,9 @@ def spec_for(images: Images, **changes: int) -> ModelSpec:
 
 def test_rows_of_an_accuracy_say_on_what_and_after_which_training():
     spec = spec_for(IMAGES)
-    top1, top5 = evaluate(spec, Ranks(), IMAGES, recipe="demo", seed=3)
+    top1, top5, ece = evaluate(spec, Ranks(), IMAGES, recipe="demo", seed=3)
     assert (top1.indicator, top1.value, top5.indicator, top5.value) == ("top1", 0.2, "top5", 0.6)
-    assert top1.conditions == top5.conditions
+    assert top1.conditions == top5.conditions == ece.conditions
     stated = top1.conditions.to_json()
     assert stated == {"spec": spec.key, "data": "rows", "split": "val", "recipe": "demo", "seed": 3}
     assert top1.origin.timing["images"] == 5
@@ -104,7 +105,7 @@ def test_there_is_no_top5_of_five_classes():
             return torch.arange(5.0).expand(len(images), 5)
 
     few = replace(IMAGES, labels=IMAGES.labels.clamp(max=4), class_names=tuple("abcde"))
-    assert [row.indicator for row in evaluate(spec_for(few), FiveRanks(), few)] == ["top1"]
+    assert [row.indicator for row in evaluate(spec_for(few), FiveRanks(), few)] == ["top1", "ece"]
 
 
 def test_made_up_images_have_no_accuracy():
@@ -118,3 +119,34 @@ def test_made_up_images_have_no_accuracy():
 def test_a_model_for_other_images_is_refused_with_the_flag_that_mends_it(change: dict[str, int], mend: str):
     with pytest.raises(UserError, match=mend):
         check_fit(spec_for(IMAGES, **change), IMAGES)
+
+
+def test_every_class_is_counted():
+    result = score(Ranks(), IMAGES, batch_size=2, in_detail=True)
+    assert result.by_class == ((1, 0), (1, 0), (1, 0), (1, 0), (0, 0), (0, 0), (1, 1))
+    top1 = evaluate(spec_for(IMAGES), Ranks(), IMAGES)[0]
+    assert top1.origin.timing["by_class"]["g"] == [1, 1]
+
+
+def test_a_model_is_calibrated_as_far_as_it_is_as_often_right_as_it_says():
+    class Sure(nn.Module):
+        """Class 0 with probability 0.9 where the pixel is even, with 0.6 where it is odd."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            sure = torch.where(images.flatten() % 2 == 0, 0.9, 0.6)
+            return torch.stack((sure, 1 - sure), 1).log()
+
+    pixels = torch.tensor([0] * 6 + [1] * 4, dtype=torch.uint8).view(10, 1, 1, 1)
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0, 0, 1])
+    images = replace(IMAGES, pixels=pixels, labels=labels, class_names=("a", "b"))
+    result = score(Sure(), images, batch_size=3, in_detail=True)
+    # 6 images at 0.9 of which half are right, 4 at 0.6 of which three quarters are
+    assert result.calibration_error == pytest.approx(0.6 * abs(0.5 - 0.9) + 0.4 * abs(0.75 - 0.6), abs=1e-6)
+    assert sum(count for count, _, _ in result.by_confidence) == 10
+
+
+def test_shares_of_the_images_add_up_to_all():
+    halves = [score(Ranks(), IMAGES, share=(rank, 2)) for rank in range(2)]
+    whole = score(Ranks(), IMAGES)
+    assert [half.images for half in halves] == [3, 2]
+    assert sum(half.hits5 for half in halves) == whole.hits5

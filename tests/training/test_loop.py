@@ -14,6 +14,7 @@ from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.training.data import Data, open_data
 from paretovit.training.data.fake import Fake
+from paretovit.training.folder import BEST
 from paretovit.training.loop import STATE, TrainResult, how_trained, make_optimizer, train
 from paretovit.training.progress import Tick, Watch
 from paretovit.training.recipe import Recipe
@@ -175,9 +176,9 @@ def test_a_checkpoint_tells_how_it_was_trained(tmp_path: Path, whole_run: TrainR
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
     tmp_path: Path, small_spec: ModelSpec, few_digits: Data, short: Recipe
 ):
-    with pytest.raises(KeyboardInterrupt, match=r"epoch 1 of 3 is kept in .*--resume"):
+    with pytest.raises(KeyboardInterrupt, match=r"epoch 2 of 3 is kept after step 2 of 6 in .*--resume"):
         train(small_spec, few_digits, short, out=tmp_path, progress=stopping_at(STEPS + 2, KeyboardInterrupt()))
-    with pytest.raises(KeyboardInterrupt, match="nothing is kept"):
+    with pytest.raises(KeyboardInterrupt, match=r"epoch 1 of 3 is kept after step 2 of 6 in .*--resume"):
         train(small_spec, few_digits, short, out=tmp_path / "new", progress=stopping_at(2, KeyboardInterrupt()))
 
 
@@ -185,7 +186,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(
     tmp_path: Path, small_spec: ModelSpec, few_digits: Data, short: Recipe
 ):
     wild = replace(short, lr=1e30, clip_grad=None, warmup_epochs=0)
-    with pytest.raises(UserError, match=r"^small: loss \S+ with gradient norm \S+ at step 2; no epoch [^\n]*lr$"):
+    says = r"^small: loss \S+ with gradient norm \S+ at step 2 \(gradients: not finite in [^\n]+\); no epoch [^\n]*lr$"
+    with pytest.raises(UserError, match=says):
         train(small_spec, few_digits, wild, out=tmp_path)
 
 
@@ -207,7 +209,7 @@ def test_a_full_disk_keeps_the_last_epoch_that_was_saved(
         train(small_spec, few_digits, short, out=out, progress=stopping_at(STEPS + 1, Killed()))
     with disk_with_room_for((out / STATE).stat().st_size // 2), pytest.raises(UserError, match=r"cannot write [^\n]*$"):
         train(small_spec, few_digits, short, out=out)
-    assert sorted(path.name for path in out.iterdir()) == [WEIGHTS, SPEC, STATE]
+    assert sorted(path.name for path in out.iterdir()) == [BEST, WEIGHTS, SPEC, STATE]
     assert qualities(train(small_spec, few_digits, short, out=out)) == qualities(whole_run)
 
 
@@ -284,7 +286,7 @@ def test_mixed_precision_learns_as_well_and_is_a_condition_of_the_times(
     assert abs(losses[0] - losses[1]) < 0.05
     assert {row.conditions.dtype for row in mixed.rows if row.indicator.endswith("_s")} == {"bfloat16"}
     assert all(p.dtype == torch.float32 for p in mixed.module.parameters())
-    with pytest.raises(UserError, match="amp_dtype must be float32 or bfloat16, got int8"):
+    with pytest.raises(UserError, match="amp_dtype must be float32, bfloat16 or float16, got int8"):
         replace(short, amp_dtype="int8")
 
 

@@ -1,8 +1,8 @@
 """Labelled images by name: `digits`, `hfds/PATH`, `torch/cifar10`, `fake`, or a folder of class folders.
 
 The word before the first "/" is a file here. Both splits of a set are held in memory, as one tensor of bytes
-each, so that augmentation works on whole batches and a tiny model is not kept waiting by a loader. What does
-not fit is refused.
+each, so that augmentation works on whole batches and a tiny model is not kept waiting by a loader. Pictures that do
+not fit are read when they are asked for, by worker processes if the run has some.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Data:
     path: str
     img_size: int | None
     in_chans: int | None
+    classes: tuple[int, ...] | None = None
 
     @cached_property
     def train(self) -> Images:
@@ -38,24 +39,48 @@ class Data:
         return self._read("val")
 
     def _read(self, split: str) -> Images:
-        return self.source.read(self.path, split, img_size=self.img_size, in_chans=self.in_chans)
+        images = self.source.read(self.path, split, img_size=self.img_size, in_chans=self.in_chans)
+        return images if self.classes is None else images.of_classes(self.classes)
 
 
-def open_data(name: str, *, img_size: int | None = None, in_chans: int | None = None) -> Data:
-    """The data set of that name, its images brought to `img_size` pixels and `in_chans` channels.
+def open_data(
+    name: str,
+    *,
+    img_size: int | None = None,
+    in_chans: int | None = None,
+    classes: str | None = None,
+    skip_unreadable: bool = False,
+) -> Data:
+    """The data set of that name, its images brought to `img_size` pixels and `in_chans` channels, only those of
+    `classes` (such as "0-4,7") if any are given.
 
-    A name that is no source but a folder on disk is read as a folder of `train/` and `val/`. Raises `UserError`
-    for an unknown name; what is wrong inside the set shows when a split is first asked for.
+    A name that is no source but a folder on disk is read as a folder of `train/` and `val/`. With `skip_unreadable`
+    pictures that cannot be read are named and left out. Raises `UserError` for an unknown name; what is wrong inside
+    the set shows when a split is first asked for.
     """
     if img_size is not None and img_size < 1:
         raise UserError(f"image size must be at least 1, got {img_size}")
     if in_chans not in (None, 1, 3):
         raise UserError(f"images have 1 channel (grey) or 3 (RGB), not {in_chans}; give one of these")
     prefix, _, path = name.partition("/")
-    if prefix.lower() in DATA:
-        return Data(DATA[prefix.lower()](), path, img_size, in_chans)
-    if Path(name).is_dir():
-        return Data(DATA["folder"](), name, img_size, in_chans)
+    found = prefix.lower() in DATA
+    if found or Path(name).is_dir():
+        source = DATA[prefix.lower() if found else "folder"]()
+        source.skip_unreadable = skip_unreadable
+        return Data(source, path if found else name, img_size, in_chans, _numbers(classes))
     if "/" in name:
         raise UserError(f"no data {name!r}: neither a folder nor one of {', '.join(DATA.names())} before the first '/'")
     raise unknown("data", name, DATA.names())
+
+
+def _numbers(classes: str | None) -> tuple[int, ...] | None:
+    """The numbers in "0-4,7"."""
+    if classes is None:
+        return None
+    numbers: list[int] = []
+    for part in classes.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise UserError(f"cannot read the classes {classes!r}; write numbers and ranges, such as 0-4,7")
+        numbers += range(int(first), int(last if dash else first) + 1)
+    return tuple(numbers)

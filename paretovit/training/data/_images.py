@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
 
 from paretovit.errors import UserError
+from paretovit.training.data._pictures import Pictures
 
 # timm's defaults for colour images; for grey ones the mean over the three channels
 COLOUR = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -20,7 +24,7 @@ class Images:
     """One split of a data set.
 
     name         of the set, as rows name it: without the folders above it, which differ from machine to machine
-    pixels       (N, C, H, W) uint8, H = W
+    pixels       (N, C, H, W) uint8, H = W: in memory, or read from files when they are asked for
     labels       (N,) int64, from 0
     mean, std    of a channel whose values go from 0 to 1; one number per channel
     real         False for made-up images, of which no accuracy is ever stated
@@ -29,7 +33,7 @@ class Images:
 
     name: str
     split: str
-    pixels: Tensor
+    pixels: Tensor | Pictures
     labels: Tensor
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
@@ -49,6 +53,31 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def part(self, index: Tensor, split: str | None = None) -> Images:
+        """The images of `index` (M,), in its order, as a split of that name."""
+        pixels = self.pixels[index] if isinstance(self.pixels, Tensor) else self.pixels.part(index)
+        return replace(self, split=split or self.split, pixels=pixels, labels=self.labels[index])
+
+    def picture(self, at: int) -> Image.Image:
+        """One image, grey or RGB: at its own size where it is read from a file, else as it is held."""
+        return to_pil_image(self.pixels[at]) if isinstance(self.pixels, Tensor) else self.pixels.whole(at)
+
+    def of_classes(self, classes: Sequence[int]) -> Images:
+        """The images of these classes, which are numbered anew from 0, under a name that says so.
+
+        Raises `UserError` for a class that there is not, or that is named twice.
+        """
+        wrong = [number for number in classes if not 0 <= number < self.num_classes]
+        if wrong or len(set(classes)) != len(classes) or not classes:
+            what = f"no class {wrong[0]}" if wrong else "none, or one twice"
+            raise UserError(f"classes of {self.name}: {what}; they are numbered from 0 to {self.num_classes - 1}")
+        number = torch.full((self.num_classes,), -1)
+        number[list(classes)] = torch.arange(len(classes))
+        part = self.part((number[self.labels] >= 0).nonzero()[:, 0])
+        names = tuple(self.class_names[old] for old in classes)
+        told = f"{self.name}[{in_words(classes)}]"
+        return replace(part, name=told, labels=number[part.labels], class_names=names)
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
@@ -67,8 +96,22 @@ class Images:
         return (pixels.float() / 255 - mean) / std
 
 
+def in_words(numbers: Sequence[int]) -> str:
+    """ "0-4,7" for 0, 1, 2, 3, 4 and 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
 class Source(ABC):
-    """A kind of data set: how one split of it is read."""
+    """A kind of data set: how one split of it is read. With `skip_unreadable`, pictures that cannot be read are left
+    out and named on standard error."""
+
+    skip_unreadable: bool = False
 
     @abstractmethod
     def read(self, path: str, split: str, *, img_size: int | None, in_chans: int | None) -> Images:

@@ -1,8 +1,14 @@
-"""Picture files become one tensor of bytes; whatever cannot be read is named."""
+"""Picture files become bytes, all at once or one by one; whatever cannot be read is named.
+
+Modes    Every mode of Pillow becomes grey or RGB: palettes are looked up, transparency is dropped as timm drops it,
+         CMYK is converted by Pillow, and 16-bit grey is divided by 257 (Pillow itself would cut it off at 255).
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +19,46 @@ from torch import Tensor
 
 from paretovit.errors import UserError
 
-GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
+_NAMED = 10  # so many of the pictures that are left out are named, the others counted
+
+
+class Pictures:
+    """Pictures that are decoded when they are asked for: `pictures[index]` is a tensor of bytes (M, C, px, px).
+
+    `read(index)` gives a picture (or an open file) and its label; `where(index)` names it in messages. A picture of
+    another size is scaled (bicubic) until its shorter side fits, and its middle is cut out.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], tuple[Any, Any]],
+        index: Tensor,
+        *,
+        where: Callable[[int], str],
+        px: int,
+        channels: int,
+    ) -> None:
+        self.read, self.index, self.where, self.px, self.channels = read, index, where, px, channels
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.index), self.channels, self.px, self.px
+
+    def part(self, index: Tensor) -> Pictures:
+        """Those of `index`, still unread."""
+        return Pictures(self.read, self.index[index], where=self.where, px=self.px, channels=self.channels)
+
+    def whole(self, at: int) -> Image.Image:
+        """A picture at its own size, grey or RGB. Raises `UserError` if it cannot be read."""
+        return _as_mode(_opened(self.read, self.where, int(self.index[at]))[0], self.channels)
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        chosen = torch.arange(len(self.index))[index].tolist()
+        pixels = torch.empty(len(chosen), self.channels, self.px, self.px, dtype=torch.uint8)
+        for place, at in enumerate(chosen):
+            pixels[place] = _bytes(self.whole(at), self.px, self.channels)
+        return pixels
 
 
 def stacked(
@@ -23,50 +68,109 @@ def stacked(
     where: Callable[[int], str],
     img_size: int | None,
     in_chans: int | None,
-) -> tuple[Tensor, Tensor]:
-    """`count` pictures as (N, C, H, W) bytes, and their labels (N,).
+    skip_unreadable: bool = False,
+) -> tuple[Tensor | Pictures, Tensor]:
+    """`count` pictures as (N, C, H, W) bytes, and their labels (N,); `read` and `where` are those of `Pictures`.
 
-    `read(index)` gives a picture (or an open file) and its label; `where(index)` names it in messages. A picture
-    of another size is scaled (bicubic) until its shorter side fits, and its middle is cut out. Without `img_size`
-    and `in_chans`, those of the first picture are taken, and all must then have that size.
+    Without `img_size` and `in_chans`, those of the first picture are taken, and all must then have that size. A set
+    that would fill more than half of this machine's memory is not read now but when its pictures are asked for. With
+    `skip_unreadable`, pictures that cannot be read are named on standard error and left out.
 
-    Raises `UserError` for a picture or label that cannot be read, for sizes that differ, and for a set that would
-    fill more than half of this machine's memory.
+    Raises `UserError` for a picture or label that cannot be read, for sizes that differ, and if nothing is left.
     """
-    first = _opened(read, where, 0)[0]
+    readable = _readable(read, where, count) if skip_unreadable else list(range(count))
+    if not readable:
+        raise UserError(f"none of {count} pictures can be read, from {where(0)} on; get the data again")
+    first = _opened(read, where, readable[0])[0]
     if img_size is None and first.width != first.height:
-        raise UserError(f"{where(0)} is {first.width} x {first.height} pixels; give a size to bring it to (--img-size)")
+        raise UserError(
+            f"{where(readable[0])} is {first.width} x {first.height} pixels; give a size to bring it to (--img-size)"
+        )
     natural = first.size if img_size is None else None
     px = img_size or first.width
     channels = in_chans or (1 if first.mode in GREY_MODES else 3)
-    _check_memory(count * channels * px**2, where(0))
-    pixels = torch.empty(count, channels, px, px, dtype=torch.uint8)
-    labels = torch.empty(count, dtype=torch.int64)
-    for index in range(count):
-        picture, labels[index] = _opened(read, where, index)
+    if len(readable) * channels * px**2 > _room_bytes():
+        labels = torch.tensor([_label(read, where, index) for index in readable])
+        return Pictures(read, torch.tensor(readable), where=where, px=px, channels=channels), labels
+    pixels = torch.empty(len(readable), channels, px, px, dtype=torch.uint8)
+    labels = torch.empty(len(readable), dtype=torch.int64)
+    for place, index in enumerate(readable):
+        picture, labels[place] = _opened(read, where, index)
         if natural is not None and picture.size != natural:
             raise UserError(f"{where(index)} and {where(0)} differ in size; give one to bring them to (--img-size)")
-        array = np.array(_square(picture.convert("L" if channels == 1 else "RGB"), px))
-        pixels[index] = torch.from_numpy(array).view(px, px, channels).permute(2, 0, 1)
+        pixels[place] = _bytes(_as_mode(picture, channels), px, channels)
     return pixels, labels
+
+
+def _readable(read: Callable[[int], tuple[Any, Any]], where: Callable[[int], str], count: int) -> list[int]:
+    """The numbers of the pictures that can be decoded; the others are named on standard error."""
+    fine, bad = [], []
+    for index in range(count):
+        try:
+            _opened(read, where, index)
+            fine.append(index)
+        except UserError as error:
+            bad.append(str(error).partition(";")[0])
+    for message in bad[:_NAMED]:
+        print(f"left out: {message}", file=sys.stderr)
+    if len(bad) > _NAMED:
+        print(f"left out: {len(bad) - _NAMED} more pictures that cannot be read", file=sys.stderr)
+    return fine
 
 
 def _opened(read: Callable[[int], tuple[Any, Any]], where: Callable[[int], str], index: int) -> tuple[Image.Image, int]:
     """A decoded picture and its label. timm's own data sets put the next picture in place of one they cannot
     decode; here that is an error, because the accuracy would be of another set."""
     try:
-        content, label = read(index)
-        if isinstance(content, Image.Image):
-            return content, label
-        with content, Image.open(content) as picture:
-            picture.load()
-            return picture.copy(), label
-    except (OSError, SyntaxError, ValueError, AssertionError) as error:  # a broken PNG is a SyntaxError to Pillow
+        with warnings.catch_warnings():
+            # a picture that Pillow takes for a bomb would be decoded all the same, into gigabytes
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            content, label = read(index)
+            if isinstance(content, Image.Image):
+                return content, label
+            with content, Image.open(content) as picture:
+                picture.load()
+                return picture.copy(), label
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(
+            f"cannot read {where(index)}: it unpacks to more than {Image.MAX_IMAGE_PIXELS:,} pixels; replace the "
+            "picture or take it out"
+        ) from error
+    except (OSError, SyntaxError, ValueError, AssertionError, EOFError) as error:  # a broken PNG is a SyntaxError
         reason = "no picture in it" if isinstance(error, AssertionError) else str(error).split("\n")[0]
         raise UserError(f"cannot read {where(index)}: {reason}; replace the picture or take it out") from error
 
 
-def _square(picture: Image.Image, px: int) -> Image.Image:
+def _label(read: Callable[[int], tuple[Any, Any]], where: Callable[[int], str], index: int) -> int:
+    """The label alone; the picture is not decoded."""
+    try:
+        content, label = read(index)
+    except (OSError, ValueError, AssertionError) as error:
+        raise UserError(f"cannot read {where(index)}: {error}; replace the picture or take it out") from error
+    if hasattr(content, "close"):
+        content.close()
+    return int(label)
+
+
+def _as_mode(picture: Image.Image, channels: int) -> Image.Image:
+    """Grey for one channel, else RGB."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.asarray(picture, dtype=np.float64)
+        if values.max(initial=0) > 255:
+            values = values / 257
+        picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return picture.convert("L" if channels == 1 else "RGB")
+
+
+def _bytes(picture: Image.Image, px: int, channels: int) -> Tensor:
+    array = np.array(square(picture, px))
+    return torch.from_numpy(array).view(px, px, channels).permute(2, 0, 1)
+
+
+def square(picture: Image.Image, px: int) -> Image.Image:
+    """The picture scaled (bicubic) until its shorter side has `px` pixels, and its middle."""
     if picture.size == (px, px):
         return picture
     scale = px / min(picture.size)
@@ -75,12 +179,8 @@ def _square(picture: Image.Image, px: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + px, top + px))
 
 
-def _check_memory(needed: int, first: str) -> None:
+def _room_bytes() -> float:
+    """How large a set may be to be held in memory: half of this machine's."""
     if not hasattr(os, "sysconf"):
-        return  # this system does not say how much memory it has
-    present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > present // 2:
-        raise UserError(
-            f"the set of {first} needs {needed / 2**30:.1f} GiB of memory, this machine has {present / 2**30:.1f} GiB; "
-            "give fewer or smaller images (--img-size)"
-        )
+        return float("inf")  # this system does not say how much memory it has
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2

@@ -35,6 +35,7 @@ class Folder(Source):
             where=lambda index: str(reader.samples[index][0]),
             img_size=img_size,
             in_chans=in_chans,
+            skip_unreadable=self.skip_unreadable,
         )
         mean, std = GREY if pixels.shape[1] == 1 else COLOUR
         return Images(

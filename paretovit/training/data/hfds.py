@@ -38,6 +38,7 @@ class Hfds(Source):
             where=lambda index: f"row {index} of {path} ({split}, column {picture})",
             img_size=img_size,
             in_chans=in_chans,
+            skip_unreadable=self.skip_unreadable,
         )
         names = sorted(reader.class_to_idx, key=reader.class_to_idx.__getitem__)
         if not names:  # bare numbers: as many classes as the largest label of any split says

@@ -37,6 +37,7 @@ class Torch(Source):
             where=lambda index: f"image {index} of {set_name} in {root} ({split})",
             img_size=img_size,
             in_chans=in_chans,
+            skip_unreadable=self.skip_unreadable,
         )
         mean, std = GREY if pixels.shape[1] == 1 else COLOUR
         return Images(

@@ -1,0 +1,130 @@
+"""Two processes, joined by gloo, do what one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from paretovit.errors import UserError
+from paretovit.training.team import Team
+from paretovit.zoo.checkpoint import load_about, load_model
+
+CODE = """
+import json, sys, torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+from conftest import FewDigits
+from paretovit.spec import ModelSpec, Stage
+from paretovit.training.data import Data
+from paretovit.training.loop import train
+from paretovit.training.recipe import Recipe
+spec = ModelSpec(name="small", stages=(Stage(depth=2, dim=32, heads=2),), image_px=8, patch_px=4, in_chans=1,
+                 num_classes=10)
+recipe = Recipe(name="together", epochs=2, batch_size=32, lr=3e-3, warmup_epochs=1, clip_grad=1.0, crop_padding=1,
+                hflip=True, augment="3a", label_smoothing=0.1, **json.loads(sys.argv[2]))
+stop = int(sys.argv[3])
+
+def watch(tick):
+    if tick.done == stop:
+        raise KeyboardInterrupt
+
+try:
+    train(spec, Data(FewDigits(), "", None, None), recipe, out=sys.argv[1], progress=watch)
+except KeyboardInterrupt:
+    pass
+"""
+
+
+def run(out: Path, processes: int, *, stop: int = -1, **changes: object) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = CODE.format(tests=str(Path(__file__).parent))
+    started = []
+    for rank in range(processes):
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        if processes > 1:
+            env |= {"WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        words = [sys.executable, "-c", code, str(out), json.dumps(changes), str(stop)]
+        started.append(subprocess.Popen(words, env=env))
+    assert [process.wait(timeout=240) for process in started] == [0] * processes
+
+
+def losses(out: Path) -> list[float]:
+    return [epoch["loss"] for epoch in load_about(out / "training.safetensors")["epochs"]]
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_and_weights_of_one(tmp_path: Path):
+    pytest.importorskip("accelerate")
+    for processes in (1, 2):
+        run(tmp_path / str(processes), processes, accumulate=2)
+    assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-4)
+    one, two = (load_model(tmp_path / str(n))[1] for n in (1, 2))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=1e-3, rtol=1e-3)
+    epochs = [load_about(tmp_path / str(n) / "training.safetensors")["epochs"] for n in (1, 2)]
+    assert [e["images"] for e in epochs[0]] == [e["images"] for e in epochs[1]] == [192, 192]
+    assert all(e["score"]["images"] == 60 for e in epochs[1]), (
+        "the images to judge by are shared out, each counted once"
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_that_were_stopped_go_on_bit_for_bit(tmp_path: Path):
+    pytest.importorskip("accelerate")
+    noisy = {"drop_path": 0.3, "dropout": 0.1}
+    run(tmp_path / "whole", 2, **noisy)
+    run(tmp_path / "cut", 2, stop=4, **noisy)
+    assert load_about(tmp_path / "cut" / "training.safetensors")["under_way"]["steps"] == 4
+    run(tmp_path / "cut", 2, **noisy)
+    whole, cut = (load_model(tmp_path / name)[1] for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+
+
+def test_one_process_is_a_team_without_help(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    team = Team("cpu")
+    module = torch.nn.Linear(1, 1)
+    assert (team.rank, team.size, team.is_first) == (0, 1, True)
+    assert team.spread(module) is module
+    assert team.total(1.5, True) == [1.5, True]
+
+
+def test_a_tracker_is_told_the_recipe_and_every_epoch(tmp_path: Path, small_spec, few_digits, short):
+    tracking = pytest.importorskip("accelerate.tracking")
+    from paretovit.training.loop import Execution, train
+
+    class Notes(tracking.GeneralTracker):
+        name, requires_logging_directory, tracker = "notes", False, None
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.config, self.lines = {}, []
+
+        def store_init_configuration(self, values):
+            self.config = values
+
+        def log(self, values, step, **how):
+            self.lines.append((step, values))
+
+    notes = Notes()
+    result = train(small_spec, few_digits, short, out=tmp_path, execution=Execution(trackers=(notes,)))
+    assert notes.config["lr"] == short.lr
+    curve = dict(result.rows[0].origin.timing["curve"])
+    assert [(step, facts["top1"]) for step, facts in notes.lines] == [(6 * epoch, curve[epoch]) for epoch in (1, 2, 3)]
+
+
+def test_a_tracker_that_is_not_there_is_refused_in_one_line(tmp_path: Path):
+    pytest.importorskip("accelerate")
+    for name in ("tensorbord", "comet_ml"):
+        with pytest.raises(UserError, match=rf"^[^\n]*{name}[^\n]*$"):
+            Team("cpu", trackers=(name,), folder=tmp_path)
