@@ -88,7 +88,7 @@ def test_count_prints_the_rows_of_every_model(run):
     found = {(row["model"], row["indicator"]): row["value"] for row in rows}
     assert found["vit_base_patch16_224", "params"] == 86_567_656
     assert found["vit_base_patch32_224", "params"] == 88_224_232
-    assert len(rows) == 2 * 5
+    assert len(rows) == 2 * 8
     assert set(rows[0]) == {"model", "indicator", "unit", "value", "samples", "conditions", "origin", "why"}
 
 

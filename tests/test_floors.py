@@ -30,13 +30,25 @@ FLOORS = {
     "cost": 2,
     "training": 2,
     "analysis": 2,
+    "importers": 2,
     "report": 3,
     "papers": 3,
     "optimize": 3,
     "cli": 4,
     "__main__": 5,
 }
-NO_TORCH = ("errors", "spec", "measurement", "folder", "store", "zoo.catalog", "zoo.folders", "zoo.registration")
+NO_TORCH = (
+    "errors",
+    "spec",
+    "measurement",
+    "folder",
+    "store",
+    "zoo.catalog",
+    "zoo.taxonomy",
+    "zoo.timm_rows",
+    "zoo.folders",
+    "zoo.registration",
+)
 HEAVY = {"torch", "timm", "torchvision", "numpy", "scipy", "sklearn", "altair", "datasets"}
 
 

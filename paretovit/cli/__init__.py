@@ -12,7 +12,23 @@ from paretovit.errors import UserError
 
 # isort: off
 # in the order of `paretovit --help`
-from paretovit.cli import models, count, measure, train, evaluate, report, reproduce, store  # noqa: F401
+from paretovit.cli import (  # noqa: F401
+    models,
+    count,
+    measure,
+    profile,
+    train,
+    evaluate,
+    export,
+    report,
+    favor,
+    compare,
+    roofline,
+    sparsify,
+    reproduce,
+    import_,
+    store,
+)
 # isort: on
 
 # typer brings a click of its own from some version on, so the class is taken from where typer has it
