@@ -22,14 +22,14 @@ TINY = ModelSpec(name="mine", stages=(Stage(depth=2, dim=32, heads=2),), image_p
 
 
 class LargestReal(TorchDispatchMode):
-    """Elements of the largest tensor with storage that any operator returns."""
+    """Elements of the largest tensor of numbers with storage that any operator returns, truths aside."""
 
     elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor) and not leaf.is_meta:
+            if isinstance(leaf, torch.Tensor) and not leaf.is_meta and leaf.dtype != torch.bool:
                 self.elements = max(self.elements, leaf.numel())
         return result
 
