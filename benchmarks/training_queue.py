@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from paretovit.measurement import Measurement
 from paretovit.spec import ModelSpec
 from paretovit.store import Store
 from paretovit.training.data import open_data
@@ -50,6 +51,9 @@ def arguments(doc: str, *, recipe: str, changes: Sequence[str], minutes: float, 
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--store", type=Path, default=None, help="runs/NAME.sqlite by default")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines of all finished runs")
+    parser.add_argument(
+        "--untimed", action="store_true", help="write no times out: others use the machine, and accuracies do not mind"
+    )
     return parser
 
 
@@ -82,11 +86,29 @@ def run(jobs: Sequence[Job], options: argparse.Namespace) -> int:
             left += 1
             continue
         store.append([row for row in result.rows if not store.has(row.conditions, row.indicator)], [spec])
-        store.export_lines(options.out)
+        write(store, options.out, untimed=options.untimed)
         top1 = next(row for row in reversed(result.rows) if row.indicator == "top1")
         print(f"{job.folder}: top-1 {top1.value:.4f} on {top1.conditions.split}", file=sys.stderr, flush=True)
     print(f"{left} of {len(jobs[share::of])} left", file=sys.stderr)
     return left
+
+
+def write(store: Store, out: Path, *, untimed: bool) -> None:
+    """The rows of a store as JSON lines, without times where they are worth nothing."""
+    if not untimed:
+        store.export_lines(out)
+        return
+    kept = [_untimed(row) for row in store.rows() if row.unit != "s"]
+    with Store("sqlite://") as held:
+        held.append(kept, store.specs().values())
+        held.export_lines(out)
+
+
+def _untimed(row: Measurement) -> Measurement:
+    facts = {k: v for k, v in row.origin.timing.items() if k != "images_per_s"}
+    if "spent" in facts:
+        facts["spent"] = {k: v for k, v in facts["spent"].items() if not k.endswith("_s")}
+    return replace(row, origin=replace(row.origin, timing=facts))
 
 
 def _is_done(store: Store, spec: ModelSpec, recipe: Recipe, data: str) -> bool:

@@ -136,6 +136,19 @@ def test_an_import_from_below_is_not(module: str, text: str) -> None:
     assert complaints(module, text) == []
 
 
+def test_no_mixer_imports_another() -> None:
+    """What two of them need lies in a module of the folder that is named for it, with an underscore in front."""
+    mixers = [module for module in modules() if module.startswith("zoo.mixers.") and "._" not in module]
+    assert len(mixers) > 20
+    found = [
+        f"{module} imports {name}"
+        for module in mixers
+        for _, name in imports(module, source(module))
+        if any(name.startswith(f"paretovit.{other}.") for other in mixers)
+    ]
+    assert not found, "\n".join(found)
+
+
 @pytest.mark.parametrize("module", NO_TORCH)
 def test_the_light_modules_never_import_heavy_libraries_at_their_top(module: str) -> None:
     top = ast.Module([node for node in ast.parse(source(module)).body if not isinstance(node, ast.If)], [])

@@ -33,7 +33,7 @@ _LARGEST = 4  # a size is looked for up to so many times the model's own
 _HEAD_WIDTH = 0.25  # by which share the width of a head may change with the width of the model
 _NEIGHBOURS = 2  # tried to each side of where the target was crossed, for costs may not grow evenly
 _CARE = Care(rounds=6, sittings=2, patience_s=2)  # of a candidate, which is one of ten
-_PEAKS = {"peak_bytes_infer": False, "peak_bytes_train": True}
+PEAKS = {"peak_bytes_infer": False, "peak_bytes_train": True}
 _NAMED = re.compile(r"(?P<rest>.+_patch)\d+_\d+")
 
 Ratio = Callable[[ModelSpec], float]
@@ -152,7 +152,7 @@ def match_all(
 
 def _kind(indicator: str) -> str:
     """ "static", "peak" or "timed". Raises `UserError` for an indicator that cannot be matched."""
-    kind = "peak" if indicator in _PEAKS else INDICATORS[indicator].kind
+    kind = "peak" if indicator in PEAKS else INDICATORS[indicator].kind
     if kind not in ("static", "peak", "timed"):
         raise UserError(f"{indicator} cannot be matched; use a count, a time, a rate or a peak of memory")
     return kind
@@ -178,13 +178,26 @@ def matched(spec: ModelSpec, ratio: Ratio, *, by: str) -> Match:
     patch        patches whose size divides the image
     resolution   images that the patch divides
 
-    The search halves the range, for the cost is taken to grow (patches: fall) with the size; it asks for some ten
-    costs. Sizes that make no model are passed over. Raises `UserError` for a way that is not among these, a model
-    that cannot be resized, and where no size makes a model.
+    The cost is taken to grow (patches: fall) with the size; the search asks for some ten costs. Raises `UserError` for
+    a way that is not among these, a model that cannot be resized, and where no size makes a model.
     """
     if by not in WAYS:
         raise unknown("way to resize a model", by, WAYS)
     sizes = list(_RESIZED[by](spec))
+    found = nearest(sizes, ratio, rising=by != "patch")
+    if found is None:
+        raise UserError(f"{spec.name} makes no model when it is resized by its {by}; choose another way")
+    best, value, tried = found
+    return Match(by, sizes[best], value, tried)
+
+
+def nearest(sizes: Sequence[ModelSpec], ratio: Ratio, *, rising: bool = True) -> tuple[int, float, int] | None:
+    """The place of the size whose ratio is nearest to 1, that ratio, and how many were asked for; None where no size
+    makes a model.
+
+    The range is halved, for the ratio is taken to rise from size to size, or else to fall; to each side of where it
+    crosses 1 some more are asked for. Sizes that make no model are passed over.
+    """
     known: dict[int, float] = {}
 
     def at(place: int) -> float:
@@ -199,16 +212,15 @@ def matched(spec: ModelSpec, ratio: Ratio, *, by: str) -> Match:
                 return known[place]
             place -= 1
 
-    rising = by != "patch"
     crossing = bisect_left(range(len(sizes)), x=True, key=lambda place: (at(place) >= 1) == rising)
     for place in range(crossing - _NEIGHBOURS, crossing + _NEIGHBOURS):
         if 0 <= place < len(sizes):
             at(place)
     made = {place: value for place, value in known.items() if not math.isnan(value)}
     if not made:
-        raise UserError(f"{spec.name} makes no model when it is resized by its {by}; choose another way")
+        return None
     best = min(made, key=lambda place: (abs(made[place] - 1), place))
-    return Match(by, sizes[best], made[best], len(known))
+    return best, made[best], len(known)
 
 
 def ratio_to(
@@ -226,7 +238,7 @@ def ratio_to(
         return INDICATORS[indicator]()(Subject(spec, Setting()))[0]
 
     def peak(spec: ModelSpec) -> float:
-        return float(predicted_peak(spec, batch_size=batch_size, training=_PEAKS[indicator]))
+        return float(predicted_peak(spec, batch_size=batch_size, training=PEAKS[indicator]))
 
     def beside(spec: ModelSpec) -> float:
         rows = measure(

@@ -184,6 +184,7 @@ def layer_ranges(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:
 
 
 def _check(spec: ModelSpec, plan: Plan) -> None:
+    MIXERS.fact(plan.mixer.name, "family")  # an unknown name is answered with the nearest
     if spec.whole is not None:
         raise UserError(f"{spec.name} is not on the skeleton, so its tokens cannot be told; give a ViT")
     if spec.transforms:
@@ -212,10 +213,8 @@ def _check(spec: ModelSpec, plan: Plan) -> None:
     prefix = READOUTS[spec.readout.name].prefix
     if tokens not in (None, "among") and not prefix:
         raise UserError(f"{spec.name} has no class token, so none can be set aside or mixed")
-    alone = (
-        prefix and tokens in (None, "aside") or tokens == "among" and not MIXERS.fact(plan.mixer.name, "mixes", True)
-    )
-    if prefix and alone and before == depth - 1:
+    hears = tokens == "mixed" or (tokens == "among" and MIXERS.fact(plan.mixer.name, "mixes", True))
+    if prefix and not hears and before == depth - 1:
         raise UserError(
             f"no layer behind the new stage would tell the class token what {plan.mixer.name} found; leave the last "
             f"layer, {depth - 1}, or mix the class token (--class-mixer)"

@@ -22,9 +22,11 @@ from torch.nn import functional as F
 from paretovit.errors import UserError
 from paretovit.training.augment import resized
 from paretovit.training.recipe import Recipe
+from paretovit.zoo.backbone import Backbone
 from paretovit.zoo.build import build
 from paretovit.zoo.catalog import resolve
 from paretovit.zoo.checkpoint import SPEC
+from paretovit.zoo.timm_vit import on_skeleton
 from paretovit.zoo.tokens import Tokens
 
 
@@ -64,7 +66,8 @@ class Teacher:
 def teacher_of(recipe: Recipe, *, in_chans: int, num_classes: int, device: torch.device) -> Teacher | None:
     """The teacher that a recipe names: a checkpoint folder, or a model with timm's weights; None if it names none.
 
-    Raises `UserError` for a teacher of other classes or channels, and for one without weights.
+    Raises `UserError` for a teacher of other classes or channels, for one without weights, and with `distill_tokens`
+    for one whose tokens cannot be told on the skeleton.
     """
     if not recipe.teacher:
         return None
@@ -75,6 +78,10 @@ def teacher_of(recipe: Recipe, *, in_chans: int, num_classes: int, device: torch
             f"data have {num_classes} of {in_chans}; train one on these data first"
         )
     module = build(recipe.teacher, pretrained=not Path(recipe.teacher, SPEC).is_file())
+    if recipe.distill_tokens and not isinstance(module, Backbone):
+        told, weights = on_skeleton(module, spec)
+        module = Backbone(told)
+        module.load_state_dict(weights)
     return Teacher(module.to(device), spec.image_px)
 
 
@@ -128,8 +135,9 @@ def teacher_loss(logits_BK: Tensor, wanted_BK: Tensor, recipe: Recipe) -> Tensor
 
 
 def token_loss(student: Tokens, teacher: Tokens) -> Tensor:
-    """Mean squared difference of the last patch tokens, over those that the student kept (Rao et al. 2021,
-    "DynamicViT", sec. 3.3). Raises `UserError` where the two have other tokens."""
+    """Mean squared difference of the tokens after the last block, over the patches that the student kept (Rao et al.
+    2021, "DynamicViT", "Training and Inference"; the authors' code norms both first). Raises `UserError` where the two
+    have other tokens."""
     theirs, ours = (tokens.x[:, tokens.prefix :].float() for tokens in (teacher, student))
     if theirs.shape != ours.shape:
         raise UserError(
@@ -139,7 +147,8 @@ def token_loss(student: Tokens, teacher: Tokens) -> Tensor:
     difference_BN = (ours - theirs).square().mean(-1)
     if student.alive is None:
         return difference_BN.mean()
-    alive_BN = student.alive[:, student.prefix :]
+    # given, as in the authors' code: else the loss would fall by dropping what is hard to match
+    alive_BN = student.alive[:, student.prefix :].detach()
     return (difference_BN * alive_BN).sum() / alive_BN.sum().clamp(min=1)
 
 

@@ -339,7 +339,9 @@ def _without_class_tokens(spec: ModelSpec, i: int, dim: int, layout: Layout) -> 
     """The layout of the patches alone, for a stage that sets class tokens aside."""
     stage = spec.stages[i]
     if not layout.prefix:
-        raise UserError(f"{spec.name}: stage {i} sets class tokens aside, and none come to it; take class_tokens='among'")
+        raise UserError(
+            f"{spec.name}: stage {i} sets class tokens aside, and none come to it; take class_tokens='among'"
+        )
     if stage.dim != dim or stage.sequence != Stage.sequence or layout.grid is None or layout.masked:
         raise UserError(
             f"{spec.name}: class tokens are set aside from stage {i} as they are, so it must keep the width {dim} and "

@@ -85,6 +85,12 @@ def test_kept_layers_are_the_parents_bit_for_bit_and_only_the_new_and_the_next_a
     assert all((p.grad is None) != (name in trained) for name, p in student.named_parameters())
 
 
+def test_of_the_layers_that_follow_the_first_alone_is_trained() -> None:
+    student = made(replaced(PARENT, replace(NEW, layers=((0, 1),))), noisy(PARENT).state_dict())
+    blocks = {".".join(name.split(".")[:3]) for name, p in student.named_parameters() if p.requires_grad}
+    assert blocks == {"stages.0.0", "stages.0.1", "stages.1.0"}
+
+
 def test_a_class_token_set_aside_is_not_changed_by_the_stage_and_one_mixed_hears_it() -> None:
     state = noisy(PARENT).state_dict()
     for kind, same in (("aside", True), ("mixed", False)):
@@ -190,11 +196,10 @@ def test_a_mixer_that_cannot_carry_the_class_token_says_so_when_it_is_built() ->
 
 
 def test_weights_of_another_model_are_named() -> None:
+    narrow = noisy(replace(PARENT, stages=(Stage(depth=4, dim=8, heads=2),))).state_dict()
+    state = noisy(PARENT).state_dict() | {n: v for n, v in narrow.items() if n.startswith("stages")}
     with pytest.raises(UserError, match=r"stages\.0\.0\.norm1\.weight is \(8,\), not \(16,\)"):
-        other = noisy(replace(PARENT, stages=(Stage(depth=4, dim=8, heads=2),)))
-        state = {n: v for n, v in other.state_dict().items() if n.startswith("stages")}
-        full = noisy(PARENT).state_dict() | state
-        made(replaced(PARENT, NEW), full)
+        made(replaced(PARENT, NEW), state)
 
 
 def test_layers_are_read_from_words() -> None:

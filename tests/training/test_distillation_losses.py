@@ -118,5 +118,5 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         mmd(student, teacher, kernel="cubic")
     with pytest.raises(UserError, match="kind of sample"):
         mmd(student, teacher, samples="rows")
-    with pytest.raises(UserError, match="sigma must be at least 0.5"):
+    with pytest.raises(UserError, match=r"sigma must be at least 0\.5"):
         mmd(student, teacher, kernel="gaussian", samples="elements", sigma=0.1)

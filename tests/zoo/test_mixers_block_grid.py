@@ -7,8 +7,8 @@ from timm.models.maxxvit import MaxxVitTransformerCfg, PartitionAttentionCl
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.zoo.backbone import Backbone
+from paretovit.zoo.mixers._windows import NOBODY
 from paretovit.zoo.mixers.block_grid import BlockGrid, spread_slots
-from paretovit.zoo.mixers.shifted_window import NOBODY
 from paretovit.zoo.tokens import Layout, Tokens
 
 

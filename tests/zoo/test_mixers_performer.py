@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from paretovit.errors import UserError
-from paretovit.zoo.mixers.performer import Performer, orthogonal_normal
+from paretovit.zoo.mixers._random_features import orthogonal_normal
+from paretovit.zoo.mixers.performer import Performer
 from paretovit.zoo.rotation import Rotation
 from paretovit.zoo.tokens import Layout, Tokens
 

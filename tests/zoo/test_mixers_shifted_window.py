@@ -7,7 +7,8 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.zoo.backbone import Backbone
-from paretovit.zoo.mixers.shifted_window import NOBODY, ShiftedWindow, window_slots
+from paretovit.zoo.mixers._windows import NOBODY, window_slots
+from paretovit.zoo.mixers.shifted_window import ShiftedWindow
 from paretovit.zoo.tokens import Layout, Tokens
 
 

@@ -35,6 +35,12 @@ class Roofline(Figure):
     title = "Models under the roofline"
     needs = "counts of macs and bytes moved, and a throughput"
 
+    @classmethod
+    def variants(cls, table: Table) -> dict[str, Figure]:
+        """None for a report on a device whose peaks are not known: without a roof it says what the table says."""
+        columns = _columns(sheet_of(table))
+        return {"": cls()} if columns and _peaks(columns[-1]) is not None else {}
+
     def can_draw(self, table: Table) -> bool:
         return bool(_columns(sheet_of(table)))
 
@@ -57,11 +63,11 @@ class Roofline(Figure):
                     }
                 )
         stated = speed.column.conditions
-        device = device_called(stated.device or "")
+        device = _peaks(speed)
         roofs: dict[str, Roof] = {}
         subtitle = [f"Throughput at the best batch size on {stated.device}. Bytes as counted operator by operator."]
-        if device is not None and stated.dtype in device.macs_per_s:
-            roofs = {f"{stated.dtype} peak": dense_roof(device, stated.dtype)}
+        if device is not None:
+            roofs = {f"{stated.dtype} peak": dense_roof(device, stated.dtype or "")}
         else:
             subtitle.append("No roof is drawn: the peaks of this device are not known here.")
         encodings = family_encodings(record["family"] for record in records)
@@ -169,6 +175,13 @@ def _labels(records: list[dict[str, Any]], x_span: Span, y_span: Span, *, aslant
         {"label": record["label"], "label_x": x_span.value(x), "label_y": y_span.value(y)}
         for record, x, y in zip(named, across, up, strict=True)
     ]
+
+
+def _peaks(speed: Heading) -> Device | None:
+    """The device of a throughput, if its peak in that data type is known."""
+    stated = speed.column.conditions
+    device = device_called(stated.device or "")
+    return device if device is not None and stated.dtype in device.macs_per_s else None
 
 
 def _columns(sheet: Sheet) -> tuple[Heading, ...]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
 from paretovit.measurement import Measurement
-from paretovit.report.figures import INK, Data, Figure, capital, dressed, family_encodings, span
-from paretovit.report.headings import Heading, Sheet, sheet_of, slug
+from paretovit.report.figures import INK, Data, Figure, Span, capital, dressed, family_encodings, span, spread
+from paretovit.report.headings import Heading, Sheet, sheet_of, shortened, slug
 from paretovit.report.numbers import Scale, scale
 from paretovit.store import Table
 from paretovit.training.rows import QUALITIES
 
 WIDTH, HEIGHT = 760, 460
+_LABEL_PX = 14
 _COSTS = ("images_seen", "train_time_s")
 
 
@@ -52,9 +54,9 @@ class TrainingCurves(Figure):
         for line in lines:
             line["cost"] *= spending.factor
             line["quality"] *= quality.scale.factor
-        ends = list({line["run"]: line for line in sorted(lines, key=lambda line: line["epoch"])}.values())
         x_span = span([line["cost"] for line in lines], before=0.03, after=0.2)
         y_span = span([line["quality"] for line in lines])
+        ends = _ends(lines, y_span)
         x = alt.X(
             "cost:Q", title=f"{title} ({spending.unit})", scale=x_span.scale, axis=alt.Axis(tickCount=7, format="~s")
         )
@@ -72,7 +74,9 @@ class TrainingCurves(Figure):
             x=x, y=y, detail="run:N", order="epoch:Q", color=look["color"]
         )
         marks = curves.chart.mark_point(filled=True, size=26).encode(x=x, y=y, **look, tooltip=tooltip)
-        labels = names.chart.mark_text(align="left", dx=6, fontSize=11, color=INK).encode(x=x, y=y, text="label:N")
+        labels = names.chart.mark_text(align="left", dx=6, fontSize=11, color=INK).encode(
+            x=x, y=alt.Y("height:Q", title=quality.axis), text="label:N"
+        )
         chart = alt.layer(drawn, marks, labels).properties(width=WIDTH, height=HEIGHT)
         return dressed(
             chart,
@@ -84,6 +88,20 @@ class TrainingCurves(Figure):
 
     def _qualities(self, sheet: Sheet) -> Sequence[Heading]:
         return _curved(sheet) if self.quality is None else [self.quality]
+
+
+def _ends(lines: list[dict[str, Any]], y_span: Span) -> list[dict[str, Any]]:
+    """Where models' names stand: behind their last epochs, at the mean of their runs, moved so as not to overlap."""
+    last = {line["run"]: line for line in sorted(lines, key=lambda line: line["epoch"])}
+    of_model: dict[str, list[dict[str, Any]]] = {}
+    for line in last.values():
+        of_model.setdefault(line["model"], []).append(line)
+    means = [statistics.mean(line["quality"] for line in runs) for runs in of_model.values()]
+    heights = spread([y_span.position(mean) for mean in means], _LABEL_PX / HEIGHT)
+    return [
+        {"label": label, "cost": max(line["cost"] for line in runs), "height": y_span.value(height)}
+        for label, runs, height in zip(shortened(list(of_model)), of_model.values(), heights, strict=True)
+    ]
 
 
 def _curved(sheet: Sheet) -> list[Heading]:
@@ -103,7 +121,6 @@ def _lines(sheet: Sheet, quality: Heading, cost: str) -> list[dict[str, Any]]:
                 found.append(
                     {
                         "model": sheet.labels[at],
-                        "label": sheet.short_labels[at],
                         "family": sheet.families[at],
                         "run": f"{sheet.labels[at]}, seed {row.conditions.seed}",
                         "seed": row.conditions.seed,

@@ -6,24 +6,12 @@ Paper    Anonymous 2021, "An Investigation on Hardware-Aware Vision Transformer 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.zoo.architectures import Macro
+from paretovit.zoo.factors import Factors
 from paretovit.zoo.taxonomy import Published
 
-
-class Factors(NamedTuple):
-    """The scaling factors of section 3.1: layers d, heads h, width per head e, MLP ratio r, image I and patch p in
-    pixels."""
-
-    layers: int
-    heads: int
-    head_dim: int
-    ratio: int
-    image_px: int
-    patch_px: int = 16
-
+__all__ = ["FACTORS", "DeitScaled", "Factors", "plain"]
 
 # where the search starts, where it leads to when macs are its cost, and what random permutation (RP) makes of that
 FACTORS = {

@@ -1,4 +1,4 @@
-"""Positive random features of keys: what every estimate of softmax attention by FAVOR+ does with them.
+"""Positive random features: what every estimate of softmax attention by FAVOR+ draws, and does with keys.
 
 Shapes   B images, N tokens, H heads, F features.
 """
@@ -25,3 +25,15 @@ def exp_of_difference(dots_BHNF: Tensor, offset: Tensor) -> Tensor:
     """
     half = dots_BHNF.dtype in (torch.float16, torch.bfloat16)
     return (dots_BHNF.float() if half else dots_BHNF).sub_(offset).exp_().to(dots_BHNF.dtype)
+
+
+def orthogonal_normal(rows: int, dim: int) -> Tensor:
+    """Rows (rows, dim) that are each standard normal, and orthogonal within every block of `dim` rows.
+
+    Directions are those of a random rotation; lengths are drawn on their own, as of normal vectors.
+    """
+    blocks = -(-rows // dim)
+    q, r = torch.linalg.qr(torch.randn(blocks, dim, dim))
+    rotations = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # else some rotations are likelier
+    lengths = torch.randn(rows, dim).norm(dim=1, keepdim=True)
+    return rotations.flatten(0, 1)[:rows] * lengths

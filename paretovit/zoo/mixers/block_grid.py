@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
-from paretovit.zoo.mixers._windows import attend_in_windows
-from paretovit.zoo.mixers.shifted_window import NOBODY, deaf, offsets, places_of, window_slots
+from paretovit.zoo.mixers._windows import NOBODY, attend_in_windows, deaf, offsets, places_of, window_slots
 from paretovit.zoo.tokens import Grid, Layout, Tokens
 
 

@@ -4,8 +4,8 @@ Idea     A bias f(r_i - r_j) is a sum of waves of the offset, and a wave of an o
          places. Appended to query and key, these make q . k + f(r_i - r_j) a product of longer vectors, which random
          features estimate as before. Learned is how strong each wave is, as a function of its frequency.
 Paper    Choromanski et al. 2023, "Learning a Fourier Transform for Linear Relative Positional Encodings in
-         Transformers", secs. 3.1 and 3.2 (Gaussian mixture); the features are those of "Rethinking Attention with
-         Performers" (2020).
+         Transformers", with a mixture of Gaussians; the features are those of "Rethinking Attention with Performers"
+         (2020).
 Differs  Of the mixture's Fourier transform the real part is used, so that waves are pairs of cosine and sine. Class
          tokens have no place: nothing is added to what is said to them or by them.
 Shapes   B images, N tokens, D width, H heads, K width per head, S waves, T Gaussians, F random features, L = H N.
@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
 from paretovit.zoo.mixers._kernelized import kernelized, kernelized_macs
-from paretovit.zoo.mixers._random_features import key_features
-from paretovit.zoo.mixers.performer import orthogonal_normal
+from paretovit.zoo.mixers._random_features import key_features, orthogonal_normal
 from paretovit.zoo.tokens import Layout, Tokens
 
 FAINTEST = 1e-12  # strength of a wave below which its root has no gradient

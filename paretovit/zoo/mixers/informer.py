@@ -2,7 +2,8 @@
 
 Idea     Most queries weigh all keys alike, so the mean of the values is their answer. Which do not is seen from a
          few keys drawn at random: there the largest product stands far above the mean.
-Paper    Zhou et al. 2020, "Informer", sec. 3.2 and algorithm 1 (ProbSparse self-attention).
+Paper    Zhou et al. 2020, "Informer: Beyond Efficient Transformer for Long Sequence Time-Series Forecasting",
+         "Efficient Self-attention Mechanism" (sec. 3.2 of the preprint): ProbSparse self-attention.
 Differs  The sample of keys is drawn when built, and again by `redraw`; the published code draws one for each query
          in every pass, also at test time.
 Shapes   B images, N tokens, D width, H heads, K width per head, S sampled keys, U active queries.

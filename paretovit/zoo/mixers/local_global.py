@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
-from paretovit.zoo.mixers._windows import attend_in_windows
-from paretovit.zoo.mixers.shifted_window import deaf, places_of, window_slots
+from paretovit.zoo.mixers._windows import attend_in_windows, deaf, places_of, window_slots
 from paretovit.zoo.tokens import Layout, Tokens
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
 from paretovit.zoo.mixers._kernelized import kernelized, kernelized_macs
-from paretovit.zoo.mixers._random_features import exp_of_difference, key_features
+from paretovit.zoo.mixers._random_features import exp_of_difference, key_features, orthogonal_normal
 from paretovit.zoo.tokens import Layout, Tokens
 
 RELU_EPS = 1e-3  # keeps the ReLU kernel's weights positive; the paper's code
@@ -109,15 +109,3 @@ class Performer(Mixer):
         n, inner = self.layout.num_tokens, self.heads * self.head_dim
         made = 2 * n * inner * self.features
         return 4 * n * self.dim * inner + made + kernelized_macs(n, self.heads, self.head_dim, self.features)
-
-
-def orthogonal_normal(rows: int, dim: int) -> Tensor:
-    """Rows (rows, dim) that are each standard normal, and orthogonal within every block of `dim` rows.
-
-    Directions are those of a random rotation; lengths are drawn on their own, as of normal vectors.
-    """
-    blocks = -(-rows // dim)
-    q, r = torch.linalg.qr(torch.randn(blocks, dim, dim))
-    rotations = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # else some rotations are likelier
-    lengths = torch.randn(rows, dim).norm(dim=1, keepdim=True)
-    return rotations.flatten(0, 1)[:rows] * lengths

@@ -5,10 +5,12 @@ Idea     Softmax weights go to the keys nearest to the query. Random projections
          projections find who was missed.
 Paper    Kitaev et al. 2020, "Reformer", sec. 2: queries are keys, chunks of sorted tokens look one chunk back,
          rounds are joined by their normalisers. Its reversible layers are no part of a mixer.
-Differs  As in the usual package all of the two chunks is heard, whatever its bucket, and a pair that meets in two
-         rounds counts twice. The first chunk of a round looks back to the last one of the same round. Projections
-         are drawn when built, and again by `redraw`; all heads share them. Where many buckets are needed a token's
-         bucket is made of two smaller hashes, as in the authors' code, else hashing itself would be quadratic.
+Differs  Logits are divided by the root of a head's width, and keys have length 1, as in the paper; in the authors' code
+         that root is their length, which takes the division back. As in the usual package all of the two chunks is
+         heard, whatever its bucket, and a pair that meets in two rounds counts twice. The first chunk of a round looks
+         back to the last one of the same round. Projections are drawn when built, and again by `redraw`; all heads
+         share them. Where many buckets are needed a token's bucket is made of two smaller hashes, as in the authors'
+         code, else hashing itself would be quadratic.
 Shapes   B images, N tokens, D width, H heads, K width per head, R rounds, M chunks, C tokens in a chunk, S = M x C
          slots, T keys that a chunk hears.
 """

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
 from paretovit.zoo.mixers._softmax import attend
-from paretovit.zoo.mixers.shifted_window import offsets
+from paretovit.zoo.mixers._windows import offsets
 from paretovit.zoo.tokens import Layout, Tokens
 
 

@@ -3,9 +3,9 @@
 Idea     Random features are good at the many small weights of attention and bad at the few large ones. Hashing finds
          those: queries and keys with a large product fall into the same cluster, where the estimate is replaced by
          the weight itself.
-Paper    Chen et al. 2021, "Scatterbrain: Unifying Sparse and Low-rank Attention Approximation", algorithm 1; the
-         features are those of Choromanski et al. 2020, "Rethinking Attention with Performers"; clusters of one size
-         by hashing as in Daras et al. 2020, "SMYRF", sec. 3, which the authors' code uses.
+Paper    Chen et al. 2021, "Scatterbrain: Unifying Sparse and Low-rank Attention Approximation"; the features are those
+         of Choromanski et al. 2020, "Rethinking Attention with Performers"; clusters of one size by hashing as in Daras
+         et al. 2020, "SMYRF: Efficient Attention using Asymmetric Clustering", which the authors' code uses.
 Differs  One round of hashing. Clusters are of one size but for the last.
 Shapes   B images, N tokens, D width, H heads, K width per head, F random features, C clusters, M tokens in one,
          P = C M places in clusters, G = B H C.
@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
-from paretovit.zoo.mixers._random_features import key_features
-from paretovit.zoo.mixers.performer import orthogonal_normal
+from paretovit.zoo.mixers._random_features import key_features, orthogonal_normal
 from paretovit.zoo.tokens import Layout, Tokens
 
 

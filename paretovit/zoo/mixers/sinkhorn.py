@@ -3,7 +3,7 @@
 Idea     A small network scores which block should stand beside which; alternately norming rows and columns of the
          scores makes them nearly a permutation, through which gradients still flow. A query then hears its own block
          and the one sorted to it, instead of all.
-Paper    Tay et al. 2020, "Sparse Sinkhorn Attention", secs. 3.1 and 3.2; as an encoder, so without the causal part.
+Paper    Tay et al. 2020, "Sparse Sinkhorn Attention"; as an encoder, so without the causal part.
 Differs  Scores are not rectified: a score that is cut to zero learns nothing. Rows are normed last, so that every
          sorted token is a mean. What is known of a block is the mean of its tokens, not their sum. Gumbel noise is
          drawn only where `noise` asks for it.

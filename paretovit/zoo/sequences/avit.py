@@ -1,7 +1,7 @@
 """Every token has its own depth: it adds up halting scores from block to block, and leaves when they reach 1.
 
 Idea     Most patches have said what they have to say after a few blocks, and one channel of a token can tell.
-Paper    Yin et al. 2022, "A-ViT: Adaptive Tokens for Efficient Vision Transformer", sec. 3, after Graves 2016,
+Paper    Yin et al. 2022, "A-ViT: Adaptive Tokens for Efficient Vision Transformer", after Graves 2016,
          "Adaptive Computation Time"; written from the paper alone.
 Differs  The weighted sum over depth is taken of every token, not of the class token alone, so that any read-out can
          follow. Halted tokens are not set to zero: nobody sees them. Tokens that have halted count nothing in the

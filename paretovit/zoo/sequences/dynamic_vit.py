@@ -4,7 +4,9 @@ Idea     Which patches matter can be learnt: while training, a token is dropped 
          what keeping it would have been good for.
 Paper    Rao et al. 2021, "DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification", sec. 3.
 Differs  A removed token does not hear itself while training; nobody hears it, so only its own fate differs. The
-         paper's two distillation losses need a teacher and are no part of the model.
+         paper's two distillation losses need a teacher and are no part of the model but of the recipe: up to a factor,
+         its sum of labels, teacher's probabilities, teacher's tokens and ratio, weighed 1, 0.5, 0.5 and 2, is
+         `distill_alpha` 1/3, `distill_tokens` 1/3 and a weight of 4/3 of `dynamic_vit_ratio`.
 Shapes   B images, N tokens, D width, P patch tokens, of which K are kept.
 """
 

@@ -1,0 +1,287 @@
+"""Replaced layers in training, on digits of 8 px: what is minimised, what is kept, and what is not worked out twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from paretovit.errors import UserError
+from paretovit.optimize.replace import Distil, Objective, Parent, distance, opened, replace_layers
+from paretovit.optimize.replace_sheet import replace_sheet
+from paretovit.optimize.replacement import Plan, replaced
+from paretovit.spec import ModelSpec, Part, Stage
+from paretovit.training.data import Data, Images, Source
+from paretovit.training.data.digits import Digits
+from paretovit.training.distillation_losses import mse
+from paretovit.training.objective import Step
+from paretovit.training.recipe import Recipe
+from paretovit.zoo.backbone import Backbone
+from paretovit.zoo.checkpoint import load_model
+
+SPEC = ModelSpec(
+    name="parent", stages=(Stage(depth=4, dim=16, heads=2),), image_px=8, patch_px=2, in_chans=1, num_classes=10
+)
+PLAN = Plan(layers=((1, 2),), mixer=Part("focal"))
+RECIPE = Recipe(name="short", epochs=2, batch_size=32, lr=3e-3)
+
+
+class FewDigits(Source):
+    """The first 96 digits of each split."""
+
+    def read(self, path: str, split: str, *, img_size: int | None, in_chans: int | None) -> Images:
+        return Digits().read(path, split, img_size=img_size, in_chans=in_chans).part(torch.arange(96))
+
+
+DATA = Data(FewDigits(), "", None, None)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def noisy(spec: ModelSpec, seed: int = 0) -> Backbone:
+    torch.manual_seed(seed)
+    module = Backbone(spec).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(std=0.2)
+    return module
+
+
+def parent() -> Parent:
+    return Parent(SPEC, noisy(SPEC).state_dict(), "noise")
+
+
+def objective(plan: Plan = PLAN, recipe: Recipe = RECIPE, **changes: Any) -> tuple[Objective, Backbone]:
+    """An objective, and a student that it can be asked about."""
+    replacement = replaced(SPEC, plan)
+    student = Backbone(replacement.spec)
+    replacement.prepare(student, parent().state)
+    return Objective(replacement, replacement.teacher(parent().state), Distil(**changes), recipe), student.eval()
+
+
+def step(student: nn.Module, pixels: Tensor, done: float = 0.0) -> Step:
+    return Step(student, student, pixels, torch.arange(len(pixels)) % 10, done)
+
+
+def pixels(count: int = 6) -> Tensor:
+    return torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
+def behind(module: nn.Module, last: int, images: Tensor) -> Tensor:
+    """Tokens behind a block, by a hook on the block itself."""
+    seen: list[Tensor] = []
+    blocks = [b for stage in module.stages for b in stage]
+    handle = blocks[last].register_forward_hook(lambda _, __, out: seen.append(out.x))
+    module(images)
+    handle.remove()
+    return seen[0]
+
+
+def test_the_loss_is_alpha_of_the_distance_behind_the_stage_and_the_rest_of_the_labels() -> None:
+    found, student = objective(alpha=0.3, loss="mse")
+    told = behind(noisy(SPEC), 2, pixels())
+    own = behind(student, 2, pixels())  # without the class token, which is the parent's in front of the stage
+    aside = behind(noisy(SPEC), 0, pixels())[:, :1]
+    apart = mse(torch.cat((aside, own), 1), told)
+    labels = nn.functional.cross_entropy(student(pixels()), torch.arange(6))
+    total, shown = found(step(student, pixels()))
+    torch.testing.assert_close(total, 0.3 * apart + 0.7 * labels)
+    torch.testing.assert_close(shown, labels)
+
+
+def test_logits_are_matched_at_a_temperature() -> None:
+    found, student = objective(alpha=1.0, match="logits", tau=2.0)
+    p, q = ((module(pixels()) / 2).log_softmax(1) for module in (noisy(SPEC), student))
+    expected = 4 * (p.exp() * (p - q)).sum(1).mean()
+    torch.testing.assert_close(found(step(student, pixels()))[0], expected)
+
+
+def test_every_stretch_of_layers_is_matched() -> None:
+    plan = Plan(layers=((0, 0), (2, 2)), mixer=Part("identity"))
+    found, student = objective(plan, alpha=1.0, loss="mse")
+    teacher, replacement = noisy(SPEC), found.replacement
+    losses = []
+    for last, stage in ((0, 0), (2, 2)):
+        ours = student.through(student.enter(pixels()), 0, stage).x
+        losses.append(mse(ours, behind(teacher, last, pixels())))
+    assert replacement.stages == (0, 2)
+    torch.testing.assert_close(found(step(student, pixels()))[0], sum(losses) / 2)
+
+
+def test_alpha_falls_to_nothing() -> None:
+    found, _ = objective(alpha=0.4, schedule="linear")
+    assert [found.alpha(done) for done in (0.0, 0.5, 1.0)] == pytest.approx([0.4, 0.2, 0.0])
+
+
+def test_noise_takes_the_place_of_images_in_the_distillation_alone() -> None:
+    found, student = objective(alpha=1.0, loss="mse", random=1.0)
+    torch.manual_seed(7)
+    total, labels = found(step(student, pixels()))
+    torch.manual_seed(7)
+    noise = torch.randn_like(pixels())
+    other, _ = objective(alpha=1.0, loss="mse")
+    torch.testing.assert_close(total, other(step(student, noise))[0])
+    torch.testing.assert_close(labels, other(step(student, pixels()))[1])
+
+
+@pytest.mark.parametrize("layers", [((1, 2),), ((0, 1),)])
+def test_a_frozen_prefix_from_memory_is_the_same_and_is_worked_out_once(layers: tuple[tuple[int, int], ...]) -> None:
+    found, student = objective(replace(PLAN, layers=layers), alpha=0.5)
+    fresh, _ = objective(replace(PLAN, layers=layers), alpha=0.5, cache_bytes=0)
+    calls = []
+    found.teacher.stem.register_forward_hook(lambda *_: calls.append(1))
+    order = torch.tensor([3, 1, 0, 5, 4, 2])
+    for images in (pixels(), pixels(), pixels()[order]):
+        told, wanted = found.told(images), fresh.told(images)
+        for a, b in ((told.entering.x, wanted.entering.x), (told.logits, wanted.logits)):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(found(step(student, images))[0], fresh(step(student, images))[0])
+    assert len(calls) == 1
+    torch.testing.assert_close(found.told(pixels(2)).logits, fresh.told(pixels(2)).logits)
+    assert len(calls) == 1
+    found.told(pixels(7))
+    assert len(calls) == 2
+
+
+def test_memory_is_bounded_and_not_used_for_images_that_change() -> None:
+    one = objective()[0]
+    one.told(pixels(1))
+    size = one.cache.used
+    few, _ = objective(cache_bytes=int(3.5 * size))
+    few.told(pixels())
+    assert (few.cache.used, len(few.cache.known)) == (3 * size, 3)
+    for changed in ({"mixup": 0.2}, {"crop": "rrc"}, {"erasing": 0.1}, {"crop_padding": 2}):
+        none, _ = objective(recipe=replace(RECIPE, **changed))
+        none.told(pixels())
+        assert not none.cache.known
+
+
+def test_training_changes_the_new_stage_and_the_next_attention_and_nothing_else(tmp_path: Path) -> None:
+    done = replace_layers(parent(), PLAN, DATA, RECIPE, out=tmp_path / "new")
+    spec, state = load_model(tmp_path / "new")
+    assert spec.key == done.replacement.spec.key
+    begun = Backbone(spec)
+    done.replacement.prepare(begun, parent().state)
+    for name, tensor in state.items():
+        source = done.replacement.source(name)
+        if source is not None:
+            assert torch.equal(tensor, parent().state[source]) != done.replacement.is_trained(name), name
+    assert {row.indicator for row in done.rows} >= {"top1", "train_loss", "train_time_s"}
+    assert done.rows[0].conditions.recipe == (
+        f"short, from parent (noise, {parent().digest}) with layers 1-2 by focal, alpha 0.35 of mean_mse"
+    )
+    assert done.rows[0].origin.timing["distillation_loss"] == done.distance
+    sheet = replace_sheet(done)
+    assert [line[0] for line in sheet.lines] == ["parent", "parent_focal_1-2", "new / parent"]
+    assert all(all(cells) for cells in sheet.lines)
+    quiet, busy = (
+        [
+            replace(row, indicator="latency_s", value=s, origin=replace(row.origin, timing={"contended": contended}))
+            for row, s in zip([r for r in done.counts if r.indicator == "macs"], (0.002, 0.001), strict=True)
+        ]
+        for contended in (False, True)
+    )
+    sheet = replace_sheet(done, quiet)
+    assert [line[-1] for line in sheet.lines] == ["2.000", "1.000", "0.500"]
+    assert "measure again" not in sheet.notes
+    assert "measure again" in " ".join(replace_sheet(done, busy).notes.split())
+
+
+def test_distilling_brings_the_features_nearer_than_labels_alone(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=4)
+    taught, untaught = (
+        replace_layers(parent(), PLAN, DATA, recipe, out=tmp_path / str(a), distil=Distil(alpha=a, loss="mse"))
+        for a in (1.0, 0.0)
+    )
+    assert taught.distance < 0.8 * untaught.distance
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, dropout=0.1, drop_path=0.2)
+    distil = Distil(schedule="linear", random=0.5)
+
+    def stop(tick: Any) -> None:
+        if tick.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_layers(parent(), PLAN, DATA, recipe, out=tmp_path / "a", distil=distil, progress=stop)
+    stopped = replace_layers(parent(), PLAN, DATA, recipe, out=tmp_path / "a", distil=distil)
+    whole = replace_layers(parent(), PLAN, DATA, recipe, out=tmp_path / "b", distil=distil)
+    ours, theirs = load_model(tmp_path / "a")[1], load_model(tmp_path / "b")[1]
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert stopped.distance == whole.distance
+
+
+def test_a_norm_with_statistics_of_the_parent_keeps_them(tmp_path: Path) -> None:
+    spec = replace(SPEC, norm=Part("batch_norm"))
+    own = Parent(spec, noisy(spec).state_dict(), "noise")
+    replace_layers(own, PLAN, DATA, replace(RECIPE, epochs=1), out=tmp_path / "new")
+    state = load_model(tmp_path / "new")[1]
+    mean = "running_mean"
+    names = [name for name in state if name.startswith("stages.2.0.norm2") and name.endswith(mean)]
+    assert names
+    for name in names:
+        assert torch.equal(state[name], own.state[name.replace("stages.2.0", "stages.0.3")])
+
+
+def test_the_distance_of_the_parent_to_itself_is_nothing() -> None:
+    replacement = replaced(SPEC, Plan(layers=((1, 2),), mixer=Part("attention"), class_tokens="among"))
+    teacher = replacement.teacher(parent().state)
+    found = Objective(replacement, teacher, Distil(loss="mse"), RECIPE)
+    assert distance(teacher, found, DATA.val) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alpha": 1.5}, "alpha must be from 0 to 1"),
+        ({"loss": "msee"}, "did you mean mse"),
+        ({"tau": 0.0}, "tau must be above 0"),
+        ({"schedule": "cosine"}, "schedule must be constant or linear"),
+        ({"random": -0.1}, "random must be from 0 to 1"),
+        ({"match": "tokens"}, "match must be stage or logits"),
+        ({"cache_bytes": -1}, "cache_bytes must be 0 or more"),
+    ],
+)
+def test_values_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Distil(**changes)
+
+
+def test_several_processes_and_second_teachers_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="its parent"):
+        replace_layers(parent(), PLAN, DATA, replace(RECIPE, teacher="vit"), out=tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="one process"):
+        replace_layers(parent(), PLAN, DATA, RECIPE, out=tmp_path)
+
+
+def test_a_parent_is_read_from_a_file_in_timms_format(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    theirs = timm.create_model("vit_tiny_patch16_224", img_size=16, num_classes=10, in_chans=1).eval()
+    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "vit.pth")
+    found, data = opened("vit_tiny_patch16_16", "digits", weights=str(tmp_path / "vit.pth"))
+    ours = Backbone(found.spec).eval()
+    ours.load_state_dict(found.state)
+    images = data.val.normalised(data.val.pixels[:2])
+    torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
+    assert found.label == "vit.pth"
+    with pytest.raises(UserError, match=r"vit\.pth does not fit vit_pico_patch4_8 for 10 classes"):
+        opened("vit_pico_patch4_8", "digits", weights=str(tmp_path / "vit.pth"))
+    (tmp_path / "bad.pth").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="cannot read weights"):
+        opened("vit_pico_patch4_8", "digits", weights=str(tmp_path / "bad.pth"))
+    with pytest.raises(UserError, match="no such file"):
+        opened("vit_pico_patch4_8", "digits", weights=str(tmp_path / "none.pth"))

@@ -1,0 +1,81 @@
+"""`paretovit replace` as a stranger types it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from paretovit import cli
+from paretovit.zoo.build import build
+from paretovit.zoo.catalog import resolve
+from paretovit.zoo.checkpoint import load_model, save_model
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Runs `paretovit replace WORDS` beside a parent in `parent`: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    spec = resolve("vit_pico_patch4_8", in_chans=1, num_classes=10)
+    save_model(Path("parent"), spec, build(spec))
+
+    def command(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["paretovit", "replace", *words])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return end.value.code, out, err
+
+    return command
+
+
+def test_a_parent_and_what_took_its_place_stand_side_by_side_and_the_result_is_a_model(run):
+    words = ["parent", "--layers", "1-2", "--mixer", "pooling", "--data", "digits", "--epochs", "1", "--out", "new"]
+    words += ["--set", "train_images=160", "--set", "warmup_epochs=0"]
+    words += ["--embed", "--depth", "1", "--alpha", "0.5", "--loss", "mse"]
+    code, out, _ = run(*words)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 100
+    for word in ("vit_pico_patch4_8_pooling_1-2_embed", "top-1", "new / parent", "Distillation loss"):
+        assert word in out
+    spec, _ = load_model(Path("new"))
+    assert [(stage.depth, stage.mixer.name) for stage in spec.stages] == [
+        (1, "attention"), (1, "pooling"), (1, "attention"),
+    ]  # fmt: skip
+    code, out, _ = run(*words, "--json")  # what is finished is not done again
+    found = json.loads(out)
+    assert {"params", "macs", "top1", "train_time_s"} <= {row["indicator"] for row in found["rows"]}
+    recipes = {row["conditions"].get("recipe") for row in found["rows"] if row["indicator"] == "train_time_s"}
+    assert "alpha 0.5 of mse" in recipes.pop()
+
+
+PLAIN = ["--mixer", "focal", "--layers", "1-2", "--data", "digits", "--out", "new"]
+BAD = [
+    (["parent", *PLAIN, "--layers", "2-5"], "has 4 layers, from 0 to 3"),
+    (["parent", *PLAIN, "--layers", "2"], "the layers 2 overlap"),
+    (["parent", *PLAIN, "--layers", "x"], "cannot read the layers"),
+    (["parent", *PLAIN, "--layers", "3"], "(--class-mixer)"),
+    (["parent", *PLAIN, "--mixer", "fokal"], "did you mean focal"),
+    (["parent", *PLAIN, "--class-token-among"], "cannot carry class tokens"),
+    (["parent", *PLAIN, "--class-token-among", "--class-mixer"], "give one of the two"),
+    (["parent", *PLAIN, "--loss", "mes"], "did you mean mse"),
+    (["parent", *PLAIN, "--alpha", "2"], "alpha must be from 0 to 1"),
+    (["parent", *PLAIN, "--depth", "0"], "at least 1 deep"),
+    (["parent", *PLAIN, "--recipe", "dmeo"], "did you mean demo"),
+    (["parent", *PLAIN, "--weights", "a.pth"], "has weights of its own"),
+    (["vit_pico_patch4_8", *PLAIN], "has no trained weights"),
+    (["vit_pico_patch4_8", *PLAIN, "--weights", "a.pth"], "no such file"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[message for _, message in BAD])
+def test_bad_input_is_one_line_and_exit_code_2(run, words, message):
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.strip().count("\n") == 0
+    assert not Path("new").exists()

@@ -1,0 +1,354 @@
+"""The search with a scripted trainer: what is trained is foretold by a formula, and costs are counted for real."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from paretovit.cost.formulas import vit_counts
+from paretovit.cost.measure import conditions_of
+from paretovit.devices import origin
+from paretovit.errors import Unmeasurable, UserError
+from paretovit.measurement import Conditions, Measurement
+from paretovit.optimize.match import ratio_to
+from paretovit.optimize.scale import PATH, Judge, Plan, scale, search
+from paretovit.optimize.scale_cost import Cost
+from paretovit.optimize.scale_factors import Grown, _crossing, grown, larger, permuted
+from paretovit.optimize.scale_sheet import scale_sheet
+from paretovit.report.figures.scaling_path import draw_path
+from paretovit.spec import ModelSpec, Part, Stage
+from paretovit.store import Store
+from paretovit.training.recipe import DEMO
+from paretovit.zoo.build import build
+from paretovit.zoo.catalog import resolve
+from paretovit.zoo.factors import TITLES, Factors, factors_of, with_factors
+
+# the paper's start (table 1) without the second token, so that the closed formula counts it
+START = ModelSpec(name="start", stages=(Stage(depth=6, dim=128, heads=2),), image_px=160, patch_px=16, num_classes=10)
+IMAGES = 100_000
+
+
+def formula(spec: ModelSpec, count: str = "macs") -> float:
+    d, h, e, r, image, patch = factors_of(spec)
+    counts = vit_counts(
+        depth=d, heads=h, head_dim=e, mlp_ratio=r, image_px=image, patch_px=patch, num_classes=spec.num_classes
+    )
+    return float(counts[count])
+
+
+def accuracy(spec: ModelSpec) -> float:
+    """Rises with every factor; heads and layers serve best, unless one of them is far ahead of the other."""
+    d, h, e, r, image, patch = factors_of(spec)
+    return 1 - 0.5 * (d * 2.0) ** -0.3 * (h * 4.0) ** -0.3 * (e * r * image / patch / 2560) ** -0.1
+
+
+class Scripted:
+    """Trains by formula; `dies_at` is the training that is killed, before its rows are written."""
+
+    def __init__(self, diverging: tuple[str, ...] = (), dies_at: int | None = None) -> None:
+        self.diverging, self.dies_at, self.trained = diverging, dies_at, []
+
+    def __call__(self, spec: ModelSpec) -> list[Measurement]:
+        if len(self.trained) == self.dies_at:
+            raise KeyboardInterrupt
+        self.trained.append(spec.key)
+        if str(factors_of(spec)) in self.diverging or "all" in self.diverging:
+            raise Unmeasurable("loss nan at step 7")
+        made = replace(origin("trained"), timing={"images": IMAGES})
+        conditions = Conditions(spec=spec.key, data="toy", split="val", recipe=DEMO.label, seed=DEMO.seed)
+        value = accuracy(spec)
+        return [
+            Measurement(
+                model=spec.name, indicator="top1", unit="1", value=value, samples=(value,), conditions=conditions,
+                origin=made,
+            )
+        ]  # fmt: skip
+
+
+def found(store: Store, train: Scripted, plan: Plan | None = None, start: ModelSpec = START, cost: str = "macs"):
+    return search(start, plan or Plan(steps=2), Cost(cost, start, store), Judge(store, DEMO, "toy", "val", train))
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "rows.sqlite") as made:
+        yield made
+
+
+@pytest.mark.parametrize("factor", TITLES)
+@pytest.mark.parametrize("times", [2.0, 4.0])
+def test_each_factor_alone_meets_the_target_by_the_closed_formula(factor, times):
+    macs = ratio_to(START, "macs")
+    made = grown(Grown("start", START, 1.0), factor, times, macs, macs)
+    assert made.ratio == pytest.approx(formula(made.spec) / formula(START))
+    assert made.ratio == pytest.approx(times, rel=0.1)
+    changed = [n for n in TITLES if getattr(factors_of(made.spec), n) != getattr(factors_of(START), n)]
+    assert factor in changed
+    assert set(changed) <= {factor, "image_px"}  # an image follows its patch
+    # nothing is nearer: neither one value less nor one more
+    sizes = [with_factors(START, one) for one in larger(factors_of(START), factor)]
+    best = min(abs(formula(one) / formula(START) / times - 1) for one in sizes)
+    assert abs(made.ratio / times - 1) == pytest.approx(best)
+
+
+def test_images_are_rounded_up_to_what_the_patch_divides():
+    patches = list(larger(Factors(6, 2, 64, 4, 160, 16), "patch_px"))
+    assert [(f.patch_px, f.image_px) for f in patches[:4]] == [(15, 165), (14, 168), (13, 169), (12, 168)]
+    assert all(f.image_px % f.patch_px == 0 and f.image_px >= 160 for f in patches)
+    assert [f.image_px for f in larger(Factors(6, 2, 64, 4, 160, 16), "image_px")][:3] == [176, 192, 208]
+
+
+def test_factors_are_read_and_put_back():
+    spec = resolve("deit_scaled_tiny_rp")
+    assert factors_of(spec) == (17, 4, 60, 5, 171, 19)
+    again = with_factors(with_factors(spec, Factors(2, 2, 8, 3, 32, 4)), factors_of(spec))
+    assert again.key == spec.key
+    assert again.name == "deit_scaled_tiny_rp d17 h4 e60 r5 I171 p19"
+    with pytest.raises(UserError, match="one stage"):
+        factors_of(resolve("vit_tiny_patch16_224.augreg_in21k_ft_in1k"))
+    with pytest.raises(UserError, match="no whole ratio"):
+        factors_of(replace(START, stages=(replace(START.stages[0], mlp=Part.of("mlp", ratio=2.5)),)))
+
+
+def test_the_search_takes_the_most_accurate_of_equal_cost(store):
+    path = found(store, Scripted(), Plan(steps=3))
+    assert [step.name for step in path.steps] == ["start", "step1", "step2", "step3"]
+    for number, step in enumerate(path.steps[1:], start=1):
+        assert step.target == 2**number
+        trained = [one for one in step.candidates if one.top1 is not None]
+        assert all(abs(formula(one.spec) / formula(START) / step.target - 1) <= 0.1 for one in trained)
+        best = max(accuracy(one.spec) for one in trained)
+        assert accuracy(step.kept.spec) >= best - math.sqrt(best * (1 - best) / IMAGES)
+        before = factors_of(path.steps[number - 1].kept.spec)
+        assert sum(a != b for a, b in zip(before, factors_of(step.kept.spec), strict=True)) <= 2
+    assert factors_of(path.steps[1].kept.spec) == (12, 2, 64, 4, 160, 16)  # the most accurate by that formula
+    assert build(path.steps[-1].kept.spec, device="meta").num_classes == 10
+
+
+def test_of_those_that_noise_does_not_tell_apart_the_cheapest_is_kept(store, monkeypatch):
+    monkeypatch.setattr("test_scale.IMAGES", 20)
+    path = found(store, Scripted(diverging=("d12 h2 e64 r4 I160 p16",)), Plan(steps=1))
+    tied = [one for one in path.steps[1].candidates if one.tied]
+    assert len(tied) > 1
+    assert path.steps[1].kept.grown.ratio == min(one.grown.ratio for one in tied)
+    assert max(tied, key=lambda one: accuracy(one.spec)).grown.factor == "heads" != path.steps[1].kept.grown.factor
+
+
+def test_a_search_killed_at_any_training_goes_on_to_the_same_path(tmp_path):
+    plan = Plan(steps=2, refine=3)
+    with Store(tmp_path / "whole.sqlite") as store:
+        once = Scripted()
+        whole = found(store, once, plan).to_json()
+    assert len(set(once.trained)) == len(once.trained) > 8
+    with Store(tmp_path / "killed.sqlite") as store:
+        trained: list[str] = []
+        for _ in range(len(once.trained)):
+            one = Scripted(dies_at=1)
+            try:
+                result = found(store, one, plan)
+            except KeyboardInterrupt:
+                result = None
+            trained += one.trained
+        assert result is not None
+        assert trained == once.trained  # each once, in the same order
+        assert result.to_json() == whole
+        idle = Scripted()
+        assert found(store, idle, plan).to_json() == whole
+        assert idle.trained == []
+
+
+def test_the_seed_decides_what_is_drawn():
+    macs = ratio_to(START, "macs")
+    base = Grown("start", START, 1.0)
+
+    def draw(seed: str) -> list[Grown]:
+        return permuted(base, 6, cost=macs, foretold=macs, tolerance=0.05, least_px=160, random=Random(seed))
+
+    drawn = draw("0")
+    assert drawn == draw("0") != draw("1")
+    assert len({one.spec.key for one in drawn} | {START.key}) == 7
+    for one in drawn:
+        factors = factors_of(one.spec)
+        assert formula(one.spec) == pytest.approx(formula(START), rel=0.05)
+        assert factors.image_px % factors.patch_px == 0
+        assert factors.image_px >= 160
+        assert factors.head_dim % 2 == 0
+
+
+def test_what_diverges_is_a_row_and_is_passed_over(store):
+    best = found(Store(Path(store.place).with_name("other.sqlite")), Scripted(), Plan(steps=1)).steps[1].kept.spec
+    broken = Scripted(diverging=(str(factors_of(best)),))
+    path = found(store, broken, Plan(steps=1))
+    assert path.steps[1].kept.spec.key != best.key
+    (row,) = store.rows("top1", spec=best.key)
+    assert row.value is None
+    assert "loss nan at step 7" in row.why
+    before = len(broken.trained)
+    assert found(store, broken, Plan(steps=1)).to_json() == path.to_json()
+    assert len(broken.trained) == before  # nor tried again
+    assert "step1, layers: the training diverged" in scale_sheet(path).notes.replace("\n", " ")
+
+
+def test_where_everything_diverges_the_search_ends_and_says_why(store):
+    with pytest.raises(UserError, match=r"start: no candidate could be trained .*loss nan at step 7.*smaller lr"):
+        found(store, Scripted(diverging=("all",)))
+
+
+def test_a_target_out_of_reach_names_the_nearest(store):
+    small = replace(START, image_px=4, patch_px=2, stages=(replace(START.stages[0], depth=1, dim=2, heads=1),))
+    costs = {f"{f}": formula(with_factors(small, f)) for name in TITLES for f in larger(factors_of(small), name)}
+    nearest = min((value / formula(small) for value in costs.values()), key=lambda r: abs(math.log(r / 1.05)))
+    with pytest.raises(UserError, match=rf"to 1\.05 times .* within 1%; the nearest is {nearest:.3g} times, by the "):
+        found(store, Scripted(), Plan(factor=1.05, tolerance=0.01, steps=1), start=small)
+    with pytest.raises(UserError, match="params to 1e\\+06 times"):
+        found(store, Scripted(), Plan(factor=1e6, steps=1), cost="params")
+
+
+@pytest.mark.parametrize("cost", ["params", "peak_bytes_infer"])
+def test_other_costs_are_met_too(store, cost):
+    path = found(store, Scripted(), Plan(steps=1, tolerance=0.15), cost=cost)
+    kept = path.steps[1].kept
+    assert kept.grown.ratio == pytest.approx(2, rel=0.15)
+    if cost == "params":
+        assert kept.cost == formula(kept.spec, "params")
+        images = next(one for one in path.steps[1].candidates if one.grown.factor == "image_px")
+        assert images.top1 is None  # parameters hardly grow with images
+        assert "out of reach" in images.why
+
+
+class Stopwatch:
+    """Takes the place of `measure`: a latency of macs to some power and what an image costs besides."""
+
+    def __init__(self, broken: str = "") -> None:
+        self.measured: list[str] = []
+        self.broken = broken
+
+    @staticmethod
+    def latency(spec: ModelSpec) -> float:
+        return 1e-3 + 1e-9 * formula(spec) ** 0.9
+
+    def __call__(self, specs, *, store: Store, indicators, threads, batch_size, device, runtimes, **others):
+        cost = Cost(indicators[0], specs[0], store, runtime=runtimes[0], threads=threads, batch_size=batch_size)
+        for spec in specs:
+            wanted = conditions_of(spec, cost.kind, cost.setting)
+            if store.has(wanted, indicators[0]):
+                continue
+            self.measured.append(spec.key)
+            broken = bool(self.broken) and self.broken in spec.name
+            # the machine runs at half its speed for all but the first, which the anchor shows
+            slow = 1.0 if spec.key == specs[0].key else 2.0
+            value, anchor = slow * self.latency(spec), self.latency(specs[0])
+            timing = {"anchor_rounds": [slow * anchor] * 3, "anchor_reference": anchor}
+            store.append(
+                [
+                    Measurement(
+                        model=spec.name,
+                        indicator=indicators[0],
+                        unit="s",
+                        value=None if broken else value,
+                        conditions=wanted,
+                        origin=replace(origin("measured"), timing=timing),
+                        why="the process ended" if broken else "",
+                    )
+                ],
+                [spec],
+            )
+
+
+def test_a_measured_cost_is_met_by_few_measurements_and_freed_of_drift(store, monkeypatch):
+    watch = Stopwatch()
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", watch)
+    path = found(store, Scripted(), Plan(steps=2, tolerance=0.12), cost="latency_s")
+    for step in path.steps[1:]:
+        for one in step.candidates:
+            if one.top1 is not None:
+                true = watch.latency(one.spec) / watch.latency(START)
+                assert one.grown.ratio == pytest.approx(true)
+                assert true == pytest.approx(step.target, rel=0.12)
+    assert len(watch.measured) == len(set(watch.measured)) <= 1 + 12 * 3
+    again = Stopwatch()
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", again)
+    assert found(store, Scripted(), Plan(steps=2, tolerance=0.12), cost="latency_s").to_json() == path.to_json()
+    assert again.measured == []
+
+
+def test_a_model_that_cannot_be_measured_is_passed_over(store, monkeypatch):
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", Stopwatch(broken="h3"))
+    path = found(store, Scripted(), Plan(steps=1, tolerance=0.15), cost="latency_s")
+    heads = next(one for one in path.steps[1].candidates if one.grown.factor == "heads")
+    assert (heads.top1, heads.why) == (None, "the process ended")
+    assert heads.to_json()["ratio"] is None
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", Stopwatch(broken="start"))
+    with pytest.raises(UserError, match="cannot be had: the process ended"):
+        found(Store(Path(store.place).with_name("new.sqlite")), Scripted(), cost="latency_s")
+
+
+def test_the_next_guess_lies_on_the_line_through_what_is_known():
+    assert _crossing([(0.0, 0.0)], 1.0) == 1.0
+    assert _crossing([(0.0, 0.0), (2.0, 1.0)], 0.25) == 0.5
+    assert _crossing([(0.0, 0.0), (2.0, 1.0)], 2.0) == 4.0
+    assert _crossing([(1.0, 1.0), (2.0, 2.0)], 0.0) == 0.0
+
+
+@pytest.mark.parametrize("bad", [{"factor": 1.0}, {"steps": 0}, {"refine": -1}, {"tolerance": 0.0}])
+def test_a_plan_out_of_range_is_refused(bad):
+    with pytest.raises(UserError, match=f"{next(iter(bad))} must be"):
+        Plan(**bad)
+
+
+def test_a_runtime_is_for_what_is_timed(store):
+    with pytest.raises(UserError, match="same on every runtime"):
+        Cost("macs", START, store, runtime="onnxruntime")
+    with pytest.raises(UserError, match="unknown"):
+        Cost("mac", START, store)
+
+
+def test_the_path_is_drawn_with_what_changed(store):
+    content = json.loads(json.dumps(found(store, Scripted(), Plan(steps=2)).to_json()))
+    chart = draw_path(content).to_dict()
+    labels = [record["label"] for rows in chart["datasets"].values() for record in rows if "label" in record]
+    assert labels[0] == "d6 h2 e64 r4 I160 p16"
+    assert labels[1] == "d 6 → 12"
+    assert len(labels) == 3
+    content["steps"] = []
+    with pytest.raises(UserError, match="without trained models"):
+        draw_path(content)
+
+
+@pytest.mark.slow
+def test_digits_for_real_and_gone_on_with(tmp_path):
+    """A step with training, then the same again, which trains nothing, then another search into the same folder."""
+    recipe = replace(DEMO, epochs=1, warmup_epochs=0, train_images=100)
+    plan, told = Plan(steps=1, tolerance=0.05), []
+    with Store(tmp_path / "rows.sqlite") as store:
+        keys = {"cost": "macs", "out": tmp_path / "out", "store": store}
+        path = scale("vit_pico_patch4_8", "digits", recipe, plan, tell=told.append, **keys)
+        rows = store.rows("train_time_s")
+        trained = [one for step in path.steps for one in step.candidates if one.top1 is not None]
+        assert len(rows) == len(trained) >= 2
+        again = scale("vit_pico_patch4_8", "digits", recipe, plan, **keys)
+        assert again.to_json() == path.to_json() == json.loads((tmp_path / "out" / PATH).read_text())
+        assert store.rows("train_time_s", every=True) == rows
+        kept = path.steps[1].kept.spec
+        assert resolve(str(tmp_path / "out" / "step1")).key == kept.key
+        assert factors_of(kept) != factors_of(path.steps[0].kept.spec)
+        assert build(str(tmp_path / "out" / "step1")).num_classes == 10
+        with pytest.raises(UserError, match="another factor"):
+            scale("vit_pico_patch4_8", "digits", recipe, Plan(factor=3.0), **keys)
+        with pytest.raises(UserError, match="made-up images"):
+            scale("vit_pico_patch4_8", "fake", recipe, plan, **keys)
+    assert told[0].startswith("start, 1 of 1: vit_pico_patch4_8")
+
+
+@pytest.mark.parametrize("readout", ["class_token", "mean", "distilled"])
+def test_formula_and_counter_foretell_the_same(store, readout):
+    start = replace(START, readout=Part(readout))
+    cost = Cost("params", start, store)
+    for spec in (start, with_factors(start, Factors(3, 3, 10, 3, 30, 6))):
+        assert cost.foretold(spec) == pytest.approx(ratio_to(start, "macs")(spec), rel=1e-12)
+        assert cost.ratio(spec) == pytest.approx(ratio_to(start, "params")(spec), rel=1e-12)
