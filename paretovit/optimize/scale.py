@@ -274,7 +274,7 @@ def _decided(name: str, target: float, made: list[Grown], judge: Judge, cost: Co
     best = max(trained, key=lambda one: one.top1 or 0.0)
     floor = (best.top1 or 0.0) - best.error
     candidates = [replace(one, tied=one.top1 is not None and one.top1 >= floor) for one in candidates]
-    kept = best
+    kept = min((one for one in candidates if one.tied), key=lambda one: one.grown.ratio)
     if len(made) > 1:
         tell(f"{name}: {kept.spec.name} is kept")
     return Step(name, target, tuple(candidates), kept)
