@@ -53,7 +53,8 @@ class Openvino(FileRuntime):
                     "NUM_STREAMS": 1,
                 },
             )
-        request, image = model.create_infer_request(), batch.float().numpy()  # numpy has no bfloat16; the file takes float32
+        # the file takes float32, and numpy has no bfloat16
+        request, image = model.create_infer_request(), batch.float().numpy()
         return FileSession(
             lambda: request.infer(image, share_inputs=True)[0], "openvino does not tell how much its buffers hold"
         )
