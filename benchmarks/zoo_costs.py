@@ -1,12 +1,10 @@
 """What the models of the zoo cost on this machine.
 
     python benchmarks/zoo_costs.py growth results/zoo_growth.jsonl
-    python benchmarks/zoo_costs.py removal results/zoo_removal.jsonl
     python benchmarks/zoo_costs.py survey results/zoo_survey.jsonl
 
 `growth` is every architecture on the skeleton, four blocks of width 64, from 64 to 16,384 tokens: latency, training
-step and both peaks for one image. `removal` is the throughput of the ViT-small, at its best batch size, beside that of
-models that drop or merge its tokens. `survey` is latency, throughput and both peaks of the tiny models at 224 px and of
+step and both peaks for one image. `survey` is latency, throughput and both peaks of the tiny models at 224 px and of
 timm's.
 What a file has already is not measured again.
 """
@@ -33,12 +31,6 @@ def growth(out: Path) -> None:
     carry_out(specs, out, indicators=[*still, "latency_s", "train_step_s"], batch_size=1, care=care)
 
 
-def removal(out: Path) -> None:
-    names = ("vit", "evit_delete", "evit_fuse", "tome", "dynamic_vit", "avit", "token_learner")
-    specs = [resolve(f"{name}_small_patch16_224") for name in names]
-    carry_out(specs, out, indicators=["params", "macs", "images_per_s"], batch_size=8, care=Care(rounds=15, sittings=3))
-
-
 def survey(out: Path) -> None:
     specs = [entry.spec for entry in entries().values() if entry.spec.image_px == 224 and _is_small(entry.name)]
     indicators = ["params", "macs", "activations", "latency_s", "images_per_s", *PEAKS]
@@ -50,4 +42,4 @@ def _is_small(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    {"growth": growth, "removal": removal, "survey": survey}[sys.argv[1]](Path(sys.argv[2]))
+    {"growth": growth, "survey": survey}[sys.argv[1]](Path(sys.argv[2]))

@@ -39,7 +39,9 @@ def progress_bar(title: str) -> Iterator[Watch]:
         TextColumn("{task.fields[facts]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # a bar that moves would leave empty lines in a file
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None, facts="")
 
         def watch(tick: Tick) -> None:
