@@ -22,7 +22,7 @@ _PHRASES: dict[Verdict, str] = {
     "exact": "exact",
     "misprint": "misprint",
     "recounted": "equal to the recount, none being printed",
-    "explained": "other by what the notes name",
+    "explained": "apart from it by no more than the notes name",
     "near": "within 1%",
     "agrees": "met by {whose}",
     "lower": "lower here",
