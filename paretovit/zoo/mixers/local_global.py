@@ -27,6 +27,7 @@ class LocalGlobal(Mixer):
     takes_prefix = False
     needs_grid = True
     alternates = True
+    rotates = True
     trials = ({"window": 2},)
     into: Tensor
     back: Tensor
@@ -52,11 +53,13 @@ class LocalGlobal(Mixer):
     def forward(self, tokens: Tokens) -> Tensor:
         qkv = self.qkv(tokens.x.index_select(1, self.into)).unflatten(-1, (3, self.heads, self.head_dim))
         q_BHSK, k_BHSK, v_BHSK = qkv.permute(2, 0, 3, 1, 4)
+        q_BHSK, k_BHSK = self.rotated(tokens, q_BHSK, k_BHSK, index=self.into)
         return self.proj(attend_in_windows(q_BHSK, k_BHSK, v_BHSK, self.bias, self.back))
 
     def reference(self, tokens: Tokens) -> Tensor:
         columns, (high, wide) = self.grid[1], self.window
         q, k, v = (part.transpose(1, 2) for part in self.qkv(tokens.x).unflatten(-1, (3, self.heads, -1)).unbind(2))
+        q, k = self.rotated(tokens, q, k)
         window = [(i // columns // high, i % columns // wide) for i in range(self.layout.patches)]
         out = torch.zeros_like(v)
         for i, mine in enumerate(window):

@@ -31,6 +31,7 @@ class SimplifiedLinearAttention(Mixer):
     family = "kernel attention"
     takes_prefix = False
     needs_grid = True
+    rotates = True
     trials = ({"kernel": 3},)
 
     def __init__(self, dim: int, heads: int, layout: Layout, *, kernel: int = 5) -> None:
@@ -47,9 +48,10 @@ class SimplifiedLinearAttention(Mixer):
     def forward(self, tokens: Tokens) -> Tensor:
         B, N, D = tokens.x.shape
         q_BND, k_BND, v_BND = self.qkv(tokens.x).chunk(3, dim=-1)
-        heads = (q_BND.relu(), (k_BND + self.place).relu(), v_BND)
+        heads = (q_BND, k_BND + self.place, v_BND)
         q_BHNK, k_BHNK, v_BHNK = (part.reshape(B, N, self.heads, -1).transpose(1, 2).contiguous() for part in heads)
-        out_BHNK = kernelized(q_BHNK, k_BHNK, v_BHNK, eps=EPS)
+        q_BHNK, k_BHNK = self.rotated(tokens, q_BHNK, k_BHNK)
+        out_BHNK = kernelized(q_BHNK.relu(), k_BHNK.relu(), v_BHNK, eps=EPS)
         maps = v_BHNK.flatten(0, 1).mT.unflatten(2, self.grid)
         near_BHNK = self.conv(maps).flatten(2).mT.unflatten(0, (B, self.heads))
         return self.proj((out_BHNK + near_BHNK).transpose(1, 2).reshape(B, N, D))
@@ -57,7 +59,10 @@ class SimplifiedLinearAttention(Mixer):
     def reference(self, tokens: Tokens) -> Tensor:
         (rows, columns), half = self.grid, self.kernel // 2
         q, k, v = self.qkv(tokens.x).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        q, k = q.clamp(min=0), (k + self.place.unflatten(-1, (self.heads, -1))).clamp(min=0)
+        k = k + self.place.unflatten(-1, (self.heads, -1))
+        q, k = (
+            part.transpose(1, 2).clamp(min=0) for part in self.rotated(tokens, q.transpose(1, 2), k.transpose(1, 2))
+        )
         out = torch.zeros_like(v)
         for i in range(rows * columns):
             weights = (q[:, i, None] * k).sum(-1, keepdim=True)
