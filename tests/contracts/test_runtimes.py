@@ -72,6 +72,13 @@ REFUSED = {
 }
 
 
+# told by what their sources state, so that a library that is not installed keeps no test from being listed
+EXPORTING = [name for name in RUNTIMES.names() if RUNTIMES.fact(name, "suffix")]
+FILE_RUNTIMES = [name for name in RUNTIMES.names() if RUNTIMES.fact(name, "libraries")]
+IN_TORCH = [name for name in RUNTIMES.names() if name not in FILE_RUNTIMES]
+TRAINING = [name for name in RUNTIMES.names() if RUNTIMES.fact(name, "trains")]
+
+
 @pytest.fixture(params=RUNTIMES.names())
 def runtime(request) -> type[Runtime]:
     runtime = RUNTIMES[request.param]
@@ -116,9 +123,8 @@ def test_gives_the_output_of_a_vision_transformer(runtime, name, batch):
         torch.testing.assert_close(torch.as_tensor(session()), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("runtime", EXPORTING, indirect=True)
 def test_what_it_exports_answers_for_other_images_too(runtime, batch, tmp_path):
-    if not runtime.suffix:
-        pytest.skip("it has no file")
     model, path = Model().eval(), tmp_path / f"model{runtime.suffix}"
     runtime().export(model, batch, path)
     assert path.is_file()
@@ -132,33 +138,29 @@ def test_what_it_exports_answers_for_other_images_too(runtime, batch, tmp_path):
             session.peak_bytes()
 
 
+@pytest.mark.parametrize("runtime", FILE_RUNTIMES, indirect=True)
 def test_an_operator_that_it_does_not_know_is_named(runtime, batch):
-    if not issubclass(runtime, FileRuntime):
-        pytest.skip("it runs the module itself")
     with pytest.raises(Unmeasurable, match="linalg_eigh") as refusal:
         runtime().prepare(Spectral().eval(), batch)
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("runtime", FILE_RUNTIMES, indirect=True)
 def test_a_model_that_looks_at_the_values_is_refused_and_not_frozen(runtime, batch):
-    if not issubclass(runtime, FileRuntime):
-        pytest.skip("it runs the module itself")
     with pytest.raises(Unmeasurable, match="cannot take this model"):
         runtime().prepare(Choosing().eval(), batch)
 
 
+@pytest.mark.parametrize("runtime", TRAINING, indirect=True)
 def test_a_training_step_changes_every_weight(runtime, batch):
-    if not runtime.trains:
-        pytest.skip("it does not train")
     model = Model()
     before = {name: value.clone() for name, value in model.named_parameters()}
     runtime().prepare_training(model, batch)()
     assert all(not torch.equal(before[name], value) for name, value in model.named_parameters())
 
 
+@pytest.mark.parametrize("runtime", IN_TORCH, indirect=True)
 def test_training_peaks_above_inference_and_inference_above_its_weights(runtime, batch):
-    if issubclass(runtime, FileRuntime):
-        pytest.skip("it cannot tell, and says so")
     model = Model()
     weights = sum(4 * p.numel() for p in model.parameters())
     inference = runtime().prepare(model.eval(), batch).peak_bytes()
