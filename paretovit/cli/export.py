@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paretovit.cli.app import ImgSize, InChans, NumClasses, app
+from paretovit.cli.app import DTYPE, CalibrationData, ImgSize, InChans, NumClasses, app, calibration_images
 
 
 @app.command()
@@ -17,6 +17,8 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="The file to write; one of that name is replaced.")],
     batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Images per call, which is fixed.", min=1)] = 1,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="With timm's weights, where it has them.")] = False,
+    dtype: Annotated[str, typer.Option("--dtype", help=DTYPE)] = "float32",
+    calibration: CalibrationData = None,
     img_size: ImgSize = None,
     in_chans: InChans = None,
     num_classes: NumClasses = None,
@@ -33,10 +35,12 @@ def export(
     module = build(
         name, img_size=spec.image_px, in_chans=spec.in_chans, num_classes=spec.num_classes, pretrained=pretrained
     )
-    shape = (spec.in_chans, spec.image_px, spec.image_px)
-    made = run(module, shape, out, runtime=runtime, batch_size=batch_size)
+    shape = spec.input_shape
+    source = calibration_images(calibration)
+    images = None if source is None else source(spec)
+    made = run(module, shape, out, runtime=runtime, batch_size=batch_size, dtype=dtype, images=images)
     trained = pretrained or Path(name, "spec.json").is_file()
     typer.echo(
         f"{made.path}: {made.nbytes / 1e6:.2f} MB, {batch_size} x {' x '.join(map(str, shape))}, "
-        f"at most {made.deviation:.1e} from the model's own logits{'' if trained else '; weights are random'}"
+        f"{dtype}, at most {made.deviation:.1e} from the model's own logits{'' if trained else '; weights are random'}"
     )

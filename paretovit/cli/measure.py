@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from paretovit.cli.app import (
+    DTYPE,
     STORE,
+    CalibrationData,
     Device,
     ImgSize,
     InChans,
@@ -16,6 +18,7 @@ from paretovit.cli.app import (
     NumClasses,
     StoreUrl,
     app,
+    calibration_images,
     chosen_specs,
     measuring,
     open_store,
@@ -37,7 +40,8 @@ def measure(
     threads: Annotated[
         int | None, typer.Option("--threads", help="Threads per operator; all cores by default.")
     ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = "float32",
+    dtype: Annotated[str, typer.Option("--dtype", help=DTYPE)] = "float32",
+    calibration: CalibrationData = None,
     rounds: Annotated[
         int, typer.Option("--rounds", help="Visits to every model; more give narrower intervals.", min=3)
     ] = 15,
@@ -63,7 +67,7 @@ def measure(
     for folder, asked in ((RUNTIMES, runtime), (INDICATORS, indicator)):
         for name in asked or []:
             folder.fact(name, "title")  # an unknown name is said before anything is loaded
-    stated = pairs(assume or ())
+    stated, images = pairs(assume or ()), calibration_images(calibration)
     specs = chosen_specs(names, img_size, in_chans, num_classes)
     with open_store(store) as rows:
         from paretovit.cost.measure import Care
@@ -83,6 +87,7 @@ def measure(
                 care=Care(rounds=rounds, timeout_s=timeout, patience_s=patience),
                 progress=progress,
                 assume=stated,
+                calibration=images,
             )
         keys = {spec.key for spec in specs}
         show([row for row in rows.rows() if row.conditions.spec in keys and row.origin.how != "trained"], as_json)

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from paretovit.cli.app import (
+    DTYPE,
     STORE,
+    CalibrationData,
     Device,
     ImgSize,
     InChans,
@@ -16,6 +18,7 @@ from paretovit.cli.app import (
     NumClasses,
     StoreUrl,
     app,
+    calibration_images,
     chosen_specs,
     open_store,
     print_json,
@@ -32,7 +35,8 @@ def profile(
     threads: Annotated[
         int | None, typer.Option("--threads", help="Threads per operator; all cores by default.")
     ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = "float32",
+    dtype: Annotated[str, typer.Option("--dtype", help=DTYPE)] = "float32",
+    calibration: CalibrationData = None,
     calls: Annotated[int, typer.Option("--calls", help="Calls that are traced.", min=1)] = 11,
     img_size: ImgSize = None,
     in_chans: InChans = None,
@@ -58,6 +62,7 @@ def profile(
             batch_size=batch_size,
             calls=calls,
             store=kept,
+            calibration=calibration_images(calibration),
         )
     if as_json:
         print_json([row.to_json() for row in rows])

@@ -1,4 +1,4 @@
-"""What every runtime that runs a file shares: the traced model, its errors, its session."""
+"""What runtimes that run a file share: the traced model, as an ONNX file, too, its errors, its session."""
 
 from __future__ import annotations
 
@@ -10,30 +10,58 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from paretovit.cost.groups import Op
 from paretovit.cost.runtimes import Session
 from paretovit.errors import Unmeasurable
 
 
 class FileSession(Session):
-    """`call` runs the batch and returns the logits when they are there."""
+    """`call` runs a batch, as `given` makes it of a tensor, and returns the logits when they are there.
 
-    def __init__(self, call: Callable[[], Any], no_peak: str) -> None:
-        self._call, self._no_peak = call, no_peak
+    no_peak   why it does not tell its memory
+    observe   what each operator of one call on such a batch takes, where the runtime tells
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Any], Any],
+        batch: Tensor,
+        *,
+        given: Callable[[Tensor], Any] = Tensor.numpy,
+        no_peak: str,
+        observe: Callable[[Any], list[Op]] | None = None,
+    ) -> None:
+        self._call, self._given, self._no_peak, self._observe = call, given, no_peak, observe
+        self._batch = given(batch)
 
     def __call__(self) -> Any:
-        return self._call()
+        return self._call(self._batch)
+
+    def feed(self, images: Tensor) -> None:
+        self._batch = self._given(images)
 
     def synchronize(self) -> None:
         """A call returns when it is done."""
 
     def peak_bytes(self) -> int:
         raise Unmeasurable(self._no_peak)
+
+    def profile(self) -> list[Op]:
+        return super().profile() if self._observe is None else self._observe(self._batch)
+
+
+def in_whole_batches(images: Tensor, size: int) -> Iterator[Tensor]:
+    """Batches of exactly `size` images, as files of fixed shapes take them: the last is filled up from the first."""
+    missing = -len(images) % size
+    filler = images[torch.arange(missing) % len(images)]
+    yield from torch.cat([images, filler]).split(size)
 
 
 def traced(model: nn.Module, batch: Tensor) -> ExportedProgram:
@@ -43,6 +71,21 @@ def traced(model: nn.Module, batch: Tensor) -> ExportedProgram:
     """
     with torch.no_grad(), converting("torch.export"):
         return torch.export.export(model, (batch,))
+
+
+def write_onnx(model: nn.Module, batch: Tensor, path: Path) -> None:
+    """The model as an ONNX file for batches of exactly that shape, named "image", with its output as "logits".
+
+    Weights and operators have the data type of the module. Raises `Unmeasurable`, naming the operator, for a model that
+    ONNX cannot say.
+    """
+    program = traced(model, batch)
+    with converting("the ONNX exporter"):
+        onnx = torch.onnx.export(
+            program, (batch,), input_names=["image"], output_names=["logits"], dynamo=True, verbose=False
+        )
+        assert onnx is not None
+        onnx.save(path)
 
 
 @contextmanager
@@ -60,7 +103,7 @@ def converting(what: str) -> Iterator[None]:
     except (KeyboardInterrupt, MemoryError, Unmeasurable):
         raise
     except Exception as error:
-        if (refused := _disk_error(error)) is not None:
+        if (refused := _machine_error(error)) is not None:
             raise refused from error
         raise Unmeasurable(f"{what} cannot take this model: {_cause(error)}") from error
     finally:
@@ -81,9 +124,12 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _disk_error(error: BaseException) -> OSError | None:
-    """That the disk is full or refuses says nothing of the model."""
-    return next((link for link in _chain(error) if isinstance(link, OSError) and link.errno in _DISK), None)
+def _machine_error(error: BaseException) -> OSError | torch.OutOfMemoryError | None:
+    """That the disk is full or refuses, or that the device's memory ended, says nothing of the model."""
+    for link in _chain(error):
+        if isinstance(link, torch.OutOfMemoryError) or (isinstance(link, OSError) and link.errno in _DISK):
+            return link
+    return None
 
 
 def _cause(error: BaseException) -> str:

@@ -51,10 +51,10 @@ def _names(text: str, group: str) -> dict[str, str]:
     return dict.fromkeys(text.split(), group)
 
 
-# lower case, without the underscore of operators in place; torch's names first, then those of ONNX
+# lower case, without the underscore of operators in place; torch's names first, then those of ONNX and OpenVINO
 _GROUPS = {
     **_names("mm addmm mv addmv linear addmm_activation int_mm scaled_mm linear_pointwise mkl_linear", "linear"),
-    **_names("gemm fusedgemm fusedmatmul matmulnbits matmulinteger qlinearmatmul", "linear"),
+    **_names("gemm fusedgemm fusedmatmul matmulnbits matmulinteger", "linear"),
     **_names("bmm baddbmm addbmm", "attention matmul"),
     **_names(
         "scaled_dot_product_attention scaled_dot_product_flash_attention scaled_dot_product_flash_attention_for_cpu "
@@ -79,7 +79,7 @@ _GROUPS = {
         "convolution_overrideable convolution_relu thnn_conv2d slow_conv2d_forward conv_depthwise2d",
         "convolution",
     ),
-    **_names("conv fusedconv nhwcfusedconv convtranspose qlinearconv convinteger", "convolution"),
+    **_names("conv fusedconv nhwcfusedconv convtranspose convinteger", "convolution"),
     **_names("fft_r2c fft_c2c fft_c2r fft_fft fft_ifft fft_rfft fft_irfft fft_fft2 fft_ifft2", "FFT"),
     **_names("fft_rfft2 fft_irfft2 dft stft", "FFT"),
     **_names(
@@ -97,9 +97,25 @@ _GROUPS = {
     **_names("cast reordernchw reorderinput reorderoutput depthtospace spacetodepth", "reshape/transpose"),
     **_names("gelu fastgelu biasgelu quickgelu hardswish dropout native_dropout relu silu", "element-wise"),
     **_names("biassoftmax", "softmax"),
+    **_names("matmulintegertofloat dynamicquantizematmul qgemm fullyconnected fullyconnectedquantizedlegacy", "linear"),
+    **_names("scaleddotproductattention", "fused attention"),
+    **_names("mvn normalizel2 rms", "norm"),
+    **_names("deconvolution groupconvolution", "convolution"),
+    **_names("rdft", "FFT"),
+    **_names("scatterupdate scatterelementsupdate scatterndupdate", "gather"),
+    **_names(
+        "reorder convert concatenation stridedslice slice variadicsplit broadcast spacetobatch batchtospace "
+        "shufflechannels reversesequence",
+        "reshape/transpose",
+    ),
+    **_names(
+        "quantizelinear dequantizelinear dynamicquantizelinear fakequantize eltwise math multiply subtract divide "
+        "power swish squareddifference select convertlike rope",
+        "element-wise",
+    ),
 }  # fmt: skip
 _PRODUCTS = ("linear", "attention matmul")
-_PRODUCTS_OF_ANY = {"matmul", "einsum", "tensordot", "dot", "vdot", "inner", "bilinear"}
+_PRODUCTS_OF_ANY = {"matmul", "fusedmatmul", "einsum", "tensordot", "dot", "vdot", "inner", "bilinear"}
 _SPOKEN = re.compile(r"^(.*(::|\.))?_*|_+$")
 
 
@@ -115,7 +131,7 @@ def group_of(operator: str, *, weight: bool | None = None) -> str | None:
     `weight` says whether one side of a product is a weight. Where that is not known, a product of two matrices counts
     as linear, one of many pairs of matrices as attention's.
     """
-    name = plain_name(operator)
+    name = plain_name(operator).removeprefix("qlinear")
     group = _GROUPS.get(name)
     if name in _PRODUCTS_OF_ANY or group in _PRODUCTS:
         if weight is None:
@@ -157,13 +173,17 @@ def overloads_of(operator: str) -> tuple[OpOverload, ...]:
 def fused_group_of(operators: Iterable[str]) -> str:
     """The group of a kernel that a compiler made of several operators.
 
-    It is that of the one among them that is more than element by element and moving; "other" where there are several.
+    It is that of the one among them that is more than element by element and moving. A softmax with products, or with
+    the attention that it is part of, is attention that runs as one; of other sets of several it is "other", as where
+    there is none.
     """
     groups = {group_of(name) or "other" for name in operators}
     heavy = groups - {"element-wise", "reshape/transpose"}
+    if "softmax" in heavy and len(heavy) > 1 and heavy <= {"softmax", "attention matmul", "fused attention"}:
+        return "fused attention"
     if len(heavy) == 1:
         return heavy.pop()
-    if heavy:
+    if heavy or not groups:
         return "other"
     return "element-wise" if "element-wise" in groups else "reshape/transpose"
 

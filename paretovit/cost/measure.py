@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from paretovit.cost.assumptions import checked
+from paretovit.cost.choose import check_dtype
 from paretovit.cost.folders import INDICATORS, RUNTIMES
 from paretovit.cost.indicators import Derived, Indicator
-from paretovit.cost.subject import Setting
+from paretovit.cost.subject import Calibration, Setting
 from paretovit.cost.worker import Nursery, Visit, Worker
 from paretovit.devices import Busy, check_device, device_name, num_threads, origin
 from paretovit.errors import Unmeasurable, UserError
@@ -31,8 +32,6 @@ from paretovit.zoo.catalog import resolve
 
 BUSY = 0.08  # share of a visit that others may take; on a quiet machine it is 0 to 0.02
 FLAGGED = 0.2  # share of busy rounds past which a row is flagged; the median does not feel fewer
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +82,7 @@ def measure(
     care: Care | None = None,
     progress: Progress | None = None,
     assume: Mapping[str, float] | None = None,
+    calibration: Calibration | None = None,
 ) -> list[Measurement]:
     """Measures what `store` does not have yet of the models under every runtime, and returns the new rows.
 
@@ -92,6 +92,7 @@ def measure(
                  best batch size)
     again        measures what the store has, too
     assume       what cannot be measured and is stated instead, such as a price; see `cost/assumptions.py`
+    calibration  the real images that `dtype="int8"` takes; which ones is a condition of the rows
 
     Rows go into the store as they are made, so an interruption loses at most the rounds under way. What cannot
     be measured is a row with a `why`. The first model is the anchor. Raises `UserError` for unknown names, and
@@ -105,6 +106,7 @@ def measure(
         batch_size=batch_size,
         visit_s=(care or Care()).visit_s,
         assumed=checked(assume or {}),
+        calibration=calibration,
     )
     check(specs, runtimes, setting)
     names = list(indicators) if indicators is not None else usual_indicators()
@@ -127,7 +129,8 @@ def conditions_of(spec: ModelSpec, indicator: Indicator, setting: Setting) -> Co
     batches: dict[str, int | str | None] = {"one": 1, "asked": setting.batch_size, "best": "best", "": None}
     return Conditions(
         spec=spec.key, device=device_name(setting.device), runtime=setting.runtime, dtype=setting.dtype,
-        batch_size=batches[indicator.batch], threads=setting.threads, assumptions=indicator.assumptions(setting),
+        batch_size=batches[indicator.batch], threads=setting.threads,
+        assumptions=(*indicator.assumptions(setting), *setting.calibrated),
     )  # fmt: skip
 
 
@@ -135,8 +138,9 @@ def check(specs: Sequence[ModelSpec], runtimes: Sequence[str], setting: Setting)
     """Raises `UserError` for what cannot be run here, before anything is."""
     if not specs:
         raise UserError("name at least one model; `paretovit models` lists them")
-    if setting.dtype not in DTYPES:
-        raise UserError(f"unknown dtype {setting.dtype!r}; use one of {', '.join(DTYPES)}")
+    check_dtype(setting.dtype, setting.calibration)
+    if setting.calibration is not None:
+        setting.calibration(specs[0])  # what is wrong with the data is said now, and not in every row
     for field_, value in (("threads", setting.threads), ("batch size", setting.batch_size)):
         if value < 1:
             raise UserError(f"{field_} must be at least 1, got {value}")

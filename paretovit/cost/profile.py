@@ -20,7 +20,7 @@ from paretovit.cost.prepare import prepare
 from paretovit.cost.products import calling
 from paretovit.cost.rules import Call, Work, operator_name
 from paretovit.cost.runtimes import Session
-from paretovit.cost.subject import Setting
+from paretovit.cost.subject import Calibration, Setting
 from paretovit.devices import Busy, check_device, device_name, num_threads, origin
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Conditions, Measurement, median
@@ -42,6 +42,7 @@ def profile(
     batch_size: int = 1,
     calls: int = 11,
     store: Store | None = None,
+    calibration: Calibration | None = None,
 ) -> list[Measurement]:
     """Rows of `time_share`, `macs_share` and `bytes_moved_share` for every part of the models.
 
@@ -55,28 +56,31 @@ def profile(
     threads = num_threads() if threads is None else threads
     specs = [resolve(model) if isinstance(model, str) else model for model in models]
     setting = Setting(
-        runtime=runtime, device=check_device(device), dtype=dtype, threads=threads, batch_size=batch_size
+        runtime=runtime, device=check_device(device), dtype=dtype, threads=threads, batch_size=batch_size,
+        calibration=calibration,
     )  # fmt: skip
     check(specs, [runtime], setting)
     made: list[Measurement] = []
     for spec in specs:
         conditions = Conditions(
             spec=spec.key, device=device_name(device), runtime=runtime, dtype=dtype, batch_size=batch_size,
-            threads=threads,
+            threads=threads, assumptions=setting.calibrated,
         )  # fmt: skip
-        rows = [*_timed(spec, conditions, device, calls), *_counted(spec)]
+        rows = [*_timed(spec, conditions, device, calls, calibration), *_counted(spec)]
         if store is not None:
             store.append(rows, [spec])
         made += rows
     return made
 
 
-def _timed(spec: ModelSpec, conditions: Conditions, device: str, calls: int) -> list[Measurement]:
+def _timed(
+    spec: ModelSpec, conditions: Conditions, device: str, calls: int, calibration: Calibration | None
+) -> list[Measurement]:
     assert isinstance(conditions.batch_size, int) and conditions.runtime and conditions.dtype  # noqa: PT018
     try:
         session = prepare(
             spec, runtime=conditions.runtime, device=device, dtype=conditions.dtype, threads=conditions.threads,
-            batch_size=conditions.batch_size,
+            batch_size=conditions.batch_size, calibration=calibration,
         )  # fmt: skip
         for _ in range(2):  # to warm up, and to compile
             session()
@@ -158,7 +162,7 @@ def count_parts(spec: ModelSpec) -> dict[tuple[str, str], tuple[int, int]]:
     with no_collection():
         with torch.device("meta"), values_are_asked_for():
             module = build(spec, device="meta")
-            image = torch.empty(1, spec.in_chans, spec.image_px, spec.image_px)
+            image = torch.empty(1, *spec.input_shape)
         weights = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
         found: dict[tuple[str, str], tuple[int, int]] = {}
         with calling(module) as caller:

@@ -10,22 +10,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from paretovit.cost.choose import chosen, tensors_of
 from paretovit.cost.counting import Count, count
-from paretovit.cost.folders import RUNTIMES
 from paretovit.cost.runtimes import FileRuntime, Runtime, Session
 from paretovit.errors import Unmeasurable
 from paretovit.spec import ModelSpec
 from paretovit.zoo.build import build
 
 
+class Calibration(Protocol):
+    """Real images that the scales of int8 are read off; `name` says which and how many, as rows name them."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, spec: ModelSpec) -> Tensor:
+        """(N, C, H, W) float32, as the model takes them. Raises `UserError` where they cannot be had."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """How models are run.
 
+    calibration  what int8 is calibrated on; None for every other data type
     batch_size   images per call where an indicator does not fix or find it
     max_batch    largest batch size that the search for the best one tries
     visit_s      seconds that one visit to a model should take
@@ -40,6 +53,17 @@ class Setting:
     max_batch: int = 256
     visit_s: float = 0.15
     assumed: tuple[tuple[str, float], ...] = ()
+    calibration: Calibration | None = None
+
+    @property
+    def tensors(self) -> torch.dtype:
+        """Of the module and its images."""
+        return tensors_of(self.dtype)
+
+    @property
+    def calibrated(self) -> tuple[tuple[str, Any], ...]:
+        """What every row under this setting takes for granted: the images that int8 was calibrated on."""
+        return () if self.calibration is None else (("calibration", self.calibration.name),)
 
 
 class Subject:
@@ -71,7 +95,7 @@ class Subject:
     @cached_property
     def module(self) -> nn.Module:
         torch.manual_seed(0)  # the values do not matter for a cost, but the same ones make the same run
-        return build(self.spec).to(self.setting.device, getattr(torch, self.setting.dtype))
+        return build(self.spec).to(self.setting.device, self.setting.tensors)
 
     def session(self, batch_size: int, *, training: bool = False) -> Session:
         """The model made ready for batches of that size, or its training step on them."""
@@ -94,16 +118,15 @@ class Subject:
     @cached_property
     def runtime(self) -> Runtime:
         """Raises `Unmeasurable` for a data type that it does not compute in."""
-        runtime = RUNTIMES[self.setting.runtime]()
-        if self.setting.dtype not in runtime.dtypes:
-            able = ", ".join(runtime.dtypes)
-            raise Unmeasurable(f"{self.setting.runtime} computes in {able}, not in {self.setting.dtype}")
-        return runtime
+        calibration = self.setting.calibration
+        return chosen(
+            self.setting.runtime, self.setting.dtype, None if calibration is None else lambda: calibration(self.spec)
+        )
 
     def batch(self, batch_size: int) -> Tensor:
         """Random images, the same ones every time."""
         batch = torch.randn(batch_size, *self.spec.input_shape, generator=torch.Generator().manual_seed(0))
-        return batch.to(self.setting.device, getattr(torch, self.setting.dtype))
+        return batch.to(self.setting.device, self.setting.tensors)
 
     def artifact(self, batch_size: int) -> Path:
         """The file that the runtime runs on batches of that size; exported if no process of this model did before.

@@ -69,6 +69,9 @@ class Inference(_TorchSession):
     def __call__(self) -> Any:
         return self._call(self.batch)
 
+    def feed(self, images: Tensor) -> None:
+        self.batch = images.to(self.batch)
+
     @torch.inference_mode()
     def profile(self) -> list[Op]:
         if self._named is None:

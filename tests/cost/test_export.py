@@ -73,6 +73,32 @@ def test_a_place_that_cannot_be_written_is_said(model, tmp_path):
         export(model, SHAPE, tmp_path / "file" / "model.pt2", runtime="torch_eager")
 
 
+def test_another_data_type_is_what_the_file_computes_in(model, tmp_path):
+    made = export(model, SHAPE, tmp_path / "model.pt2", runtime="torch_eager", dtype="bfloat16")
+    image = torch.randn(1, *SHAPE)
+    found = TorchEager().load(made.path, image.bfloat16())()
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), model(image), rtol=0.05, atol=0.05)
+    assert made.deviation > 0
+    assert model[1].weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("dtype", "images", "said"),
+    [
+        ("int4", None, "unknown dtype 'int4'; use one of float32"),
+        ("int8", None, "give --calibration DATA"),
+        ("float16", torch.zeros(2, *SHAPE), "--calibration is for --dtype int8, not for float16"),
+        ("int8", torch.zeros(2, *SHAPE), "torch_eager computes in .*, not in int8; choose another runtime"),
+    ],
+)
+def test_a_data_type_that_cannot_be_is_one_line(model, tmp_path, dtype, images, said):
+    with pytest.raises(UserError, match=said) as refusal:
+        export(model, SHAPE, tmp_path / "model.pt2", runtime="torch_eager", dtype=dtype, images=images)
+    assert "\n" not in str(refusal.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_full_disk_is_said_and_not_blamed_on_the_model(model, tmp_path, monkeypatch):
     def full(self, model, batch, path):
         raise OSError(28, "No space left on device")

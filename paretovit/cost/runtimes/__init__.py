@@ -19,11 +19,15 @@ class Session(ABC):
 
     @abstractmethod
     def __call__(self) -> Any:
-        """One call on the batch it was prepared with."""
+        """One call on the batch it was prepared with. What it returns may be written over by the next."""
 
     @abstractmethod
     def synchronize(self) -> None:
         """Returns when all that was called is done."""
+
+    def feed(self, images: Tensor) -> None:
+        """From now on calls run these images, of the shape that it was prepared for; only of inference."""
+        raise AssertionError(f"{type(self).__name__} runs the batch that it was prepared with")
 
     @abstractmethod
     def peak_bytes(self) -> int:
@@ -82,15 +86,32 @@ class Runtime(ABC):
 class FileRuntime(Runtime):
     """Runs a file instead of a module: a subclass states `suffix`, `libraries`, `export` and `load`, and
 
-    extra      the extra of ours that installs its libraries
+    extra           the extra of ours that installs its libraries
+    int8_libraries  modules that only its quantisation imports; `dtypes` then has "int8"
+
+    An instance that can quantise may be given a `calibration`: real images (N, C, H, W). What it exports then computes
+    products with weights, and convolutions, in 8-bit integers, whose scales are read off what these images make of the
+    model; of what else it does so its docstring says. The module and the batch are float32 as ever, and no weight is
+    trained again.
     """
 
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    int8_libraries: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str]
+    calibration: Tensor | None = None
 
     @classmethod
     def missing(cls) -> str:
-        packages = dict.fromkeys(name.split(".")[0] for name in cls.libraries)
+        return cls._absent(cls.libraries)
+
+    @classmethod
+    def missing_for_int8(cls) -> str:
+        """As `missing`, of what `int8_libraries` names."""
+        return cls._absent(cls.int8_libraries)
+
+    @classmethod
+    def _absent(cls, libraries: tuple[str, ...]) -> str:
+        packages = dict.fromkeys(name.split(".")[0] for name in libraries)
         absent = [name for name in packages if find_spec(name) is None]
         if not absent:
             return ""

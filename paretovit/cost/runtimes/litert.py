@@ -32,11 +32,10 @@ class Litert(FileRuntime):
             interpreter = Interpreter(str(path), num_threads=torch.get_num_threads())
             interpreter.allocate_tensors()
         fed, read = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-        image = batch.numpy()
 
-        def call() -> Any:
-            interpreter.set_tensor(fed, image)
+        def call(images: Any) -> Any:
+            interpreter.set_tensor(fed, images)
             interpreter.invoke()
             return interpreter.get_tensor(read)
 
-        return FileSession(call, "litert does not tell how much XNNPACK holds")
+        return FileSession(call, batch, no_peak="litert does not tell how much XNNPACK holds")
