@@ -2,43 +2,30 @@
 
     python benchmarks/replace_findings.py --data torch/cifar10 --out results/replace_cifar10.jsonl
 
-The parent is trained on classes 0 to 4 and fine-tuned on 5 to 9 with a new head, as the thesis goes from ImageNet-21k
-to ImageWoof; then its layers are replaced on classes 5 to 9. A tenth of the training images is held out to look at; the
-test images are looked at once, after the last epoch. `--quick` is one seed and fewer images.
+The parent is that of `small_parent.py`. `--quick` is one seed, 4,000 images of 5 epochs, and 10 for the parent's first.
 
 Paper    Vadakkeveedu 2023, "Exploration of Optimization Strategies for Vision Transformers", sec. 3.5: figures 3.8 to
-         3.12 and 3.19 to 3.21. A class token that hears nothing behind a stage at the very end (figure 3.19) is refused
+         3.12 and 3.17 to 3.21. A class token that hears nothing behind a stage at the very end (figure 3.19) is refused
          here, and so is not trained.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
-import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import torch
-from training_queue import arguments, write
+from small_parent import Bench, parser
 
 from paretovit.measurement import Measurement
 from paretovit.optimize.replace import Distil, Parent, replace_layers, told_of
 from paretovit.optimize.replacement import Plan, replaced
-from paretovit.spec import ModelSpec, Part, Stage
-from paretovit.store import Store
-from paretovit.training.data import Data, open_data
-from paretovit.training.loop import how_trained, train
-from paretovit.training.progress import Tick
-from paretovit.training.recipe import Recipe, named_recipe, with_changes
-from paretovit.training.start import begin_from
-from paretovit.zoo.checkpoint import load_model
+from paretovit.spec import Part
+from paretovit.training.recipe import Recipe, with_changes
 
-SPEC = ModelSpec(
-    name="vit_6x64_patch4_32", stages=(Stage(depth=6, dim=64, heads=2),), image_px=32, patch_px=4, num_classes=5
-)
 EARLY, LATE, END = (0, 1), (3, 4), (4, 5)
 MIXERS = ("focal", "shifted_window", "block_grid", "separable_conv", "pooling", "identity", "attention")
 AUGMENTED = ("mixup=0.2", "dropout=0.1", "hflip=true", "crop_padding=4")
@@ -55,9 +42,8 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
-        words = f"{self.plan}, {self.distil}{', augmented' if self.changes else ''}"
-        return "".join(c if c.isalnum() or c in ".-" else "_" for c in words).replace("__", "_")
+        """What its folder is called after."""
+        return f"{self.plan}, {self.distil}{', augmented' if self.changes == AUGMENTED else ''}"
 
 
 def settings() -> Iterator[Setting]:
@@ -81,106 +67,54 @@ def settings() -> Iterator[Setting]:
         yield Setting("patch-embed", at(layers, mixer, embed=True))
     for layers in (EARLY, LATE):
         yield Setting("augmentation", at(layers, "focal"), changes=AUGMENTED)
+    for start in (0.0, 0.25, 0.5, 0.75, 1.0):
+        # a layer taught on noise alone to an untrained copy, which is then judged in the parent: figures 3.17 and 3.18
+        plan = at((3, 3), "attention", class_tokens="among")
+        distil = Distil(alpha=1.0, loss="mse", random=1.0, start=start)
+        yield Setting("self-distillation", plan, distil, changes=("weight_decay=0",))
 
 
 def main() -> int:
-    options = _arguments()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    end = time.monotonic() + 60 * options.minutes
-    recipe = with_changes(named_recipe(options.recipe), options.set)
-    first, second = (open_data(options.data, classes=classes) for classes in ("0-4", "5-9"))
-    options.runs.mkdir(parents=True, exist_ok=True)
-    store = Store(str(options.store or options.runs / f"{options.out.stem}.sqlite"))
-    share, of = (int(n) for n in options.part.split("/"))
-    left = 0
-    for seed in options.seeds[share::of]:
-        try:
-            parent = _parent(options, replace(recipe, seed=seed), first, second, store, end)
-            for setting in settings():
-                _replace(options, setting, parent, replace(recipe, seed=seed), second, store, end)
-        except KeyboardInterrupt:
-            if time.monotonic() <= end:
-                raise  # a person's Ctrl-C
-            left += 1
-    print(f"{left} seeds are not finished", file=sys.stderr)
-    _summary(store, recipe)
+    options = parser(__doc__ or "").parse_args()
+    if options.quick:
+        options.seeds = options.seeds[:1]
+    bench = Bench(options)
+    left = bench.over_seeds(partial(_all, bench))
+    _summary(bench)
     return 1 if left else 0
 
 
-def _arguments() -> argparse.Namespace:
-    # AdamW with a warm-up and a cosine; long enough for the parent to be worth keeping
-    changes = ["weight_decay=0.05", "lr=1e-3", "epochs=10", "batch_size=64", "held_out=0.1", "label_smoothing=0"]
-    parser = arguments(__doc__ or "", recipe="demo", changes=changes, minutes=24 * 60, device="cpu")
-    parser.add_argument("--pretrain-epochs", type=int, default=30)
-    parser.add_argument("--quick", action="store_true", help="one seed, 4,000 images of 5 epochs, 10 for the parent")
-    options = parser.parse_args()
-    if options.quick:
-        options.seeds, options.pretrain_epochs = options.seeds[:1], 10
-        options.set = [*options.set, "train_images=4000", "epochs=5"]
-    return options
+def _all(bench: Bench, parent: Parent, recipe: Recipe) -> None:
+    for setting in settings():
+        _replace(bench, setting, parent, with_changes(recipe, setting.changes))
 
 
-def _parent(options: argparse.Namespace, recipe: Recipe, first: Data, second: Data, store: Store, end: float) -> Parent:
-    """The model trained on the first classes, then on the second with all layers: what the others are set beside."""
-    folders = [options.runs / f"{step}-seed{recipe.seed}" for step in ("pretrained", "parent")]
-    kind = {"device": options.device, "progress": _until(end)}
-    train(SPEC, first, replace(recipe, epochs=options.pretrain_epochs), out=folders[0], **kind)
-    begin = begin_from(str(folders[0]), SPEC, new_head=True)
-    result = train(SPEC, second, recipe, out=folders[1], begin=begin, **kind)
-    _keep(store, result.rows, SPEC, options)
-    spec, state = load_model(folders[1])
-    return Parent(spec, state, how_trained(folders[1])[0] or "", recipe.seed)
-
-
-def _replace(
-    options: argparse.Namespace,
-    setting: Setting,
-    parent: Parent,
-    recipe: Recipe,
-    data: Data,
-    store: Store,
-    end: float,
-) -> None:
-    recipe = with_changes(recipe, setting.changes)
+def _replace(bench: Bench, setting: Setting, parent: Parent, recipe: Recipe) -> None:
     spec = replaced(parent.spec, setting.plan).spec
     label = f"{recipe.label}, from {told_of(parent, setting.plan, setting.distil)}"
-    if store.rows("train_time_s", spec=spec.key, recipe=label, seed=recipe.seed):
+    if bench.store.rows("train_time_s", spec=spec.key, recipe=label, seed=recipe.seed):
         return
     done = replace_layers(
         parent,
         setting.plan,
-        data,
+        bench.data,
         recipe,
-        out=options.runs / f"{setting.name}-seed{recipe.seed}",
+        out=bench.folder(setting.name, parent.seed or 0),
         distil=setting.distil,
-        device=options.device,
-        progress=_until(end),
+        device=bench.options.device,
+        progress=bench.watch,
     )
-    _keep(store, done.rows, spec, options)
+    bench.keep(done.rows, [spec])
     top1 = next(row for row in reversed(done.rows) if row.indicator == "top1")
     print(f"seed {recipe.seed}: {setting.name}: top-1 {top1.value:.4f}", file=sys.stderr, flush=True)
 
 
-def _keep(store: Store, rows: Iterable[Measurement], spec: ModelSpec, options: argparse.Namespace) -> None:
-    store.append([row for row in rows if not store.has(row.conditions, row.indicator)], [spec])
-    write(store, options.out, untimed=options.untimed)
-
-
-def _until(end: float) -> Any:
-    def watch(tick: Tick) -> None:
-        if time.monotonic() > end:
-            raise KeyboardInterrupt
-
-    return watch
-
-
-def _summary(store: Store, recipe: Recipe) -> None:
+def _summary(bench: Bench) -> None:
     """Test accuracies over seeds, one line for each setting."""
-    rows = [row for row in store.rows("top1") if row.conditions.split == "test"]
+    rows = [row for row in bench.store.rows("top1") if row.conditions.split == "test"]
     _line("parent", [row for row in rows if " with layers " not in _label(row) and ", from " in _label(row)])
     for setting in settings():
-        begins = f"{with_changes(recipe, setting.changes).label}, from "
+        begins = f"{with_changes(bench.recipe, setting.changes).label}, from "
         ends = f" with {setting.plan}, {setting.distil}"
         mine = [row for row in rows if _label(row).startswith(begins) and _label(row).endswith(ends)]
         _line(f"{setting.finding}: {setting.name}", mine)

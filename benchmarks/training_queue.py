@@ -20,7 +20,7 @@ from paretovit.spec import ModelSpec
 from paretovit.store import Store
 from paretovit.training.data import open_data
 from paretovit.training.loop import train
-from paretovit.training.progress import Tick
+from paretovit.training.progress import Tick, Watch
 from paretovit.training.recipe import Recipe, named_recipe, with_changes
 from paretovit.zoo.catalog import resolve
 
@@ -77,7 +77,7 @@ def run(jobs: Sequence[Job], options: argparse.Namespace) -> int:
             if time.monotonic() > end:
                 raise KeyboardInterrupt
             result = train(
-                spec, data, seeded, out=options.runs / job.folder, device=options.device, progress=_until(end)
+                spec, data, seeded, out=options.runs / job.folder, device=options.device, progress=until(end)
             )
         except KeyboardInterrupt as stop:
             if time.monotonic() <= end:
@@ -115,7 +115,9 @@ def _is_done(store: Store, spec: ModelSpec, recipe: Recipe, data: str) -> bool:
     return bool(store.rows("train_time_s", spec=spec.key, recipe=recipe.label, seed=recipe.seed, data=data))
 
 
-def _until(end: float):  # type: ignore[no-untyped-def]  # a Watch
+def until(end: float) -> Watch:
+    """Stops a training as Ctrl-C does when the time, `time.monotonic()`, is over."""
+
     def watch(tick: Tick) -> None:
         if time.monotonic() > end:
             raise KeyboardInterrupt

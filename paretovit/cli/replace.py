@@ -28,8 +28,22 @@ def replace(
     name: Annotated[str, typer.Argument(metavar="CHECKPOINT|MODEL")],
     data: DataName,
     out: Annotated[Path, typer.Option("--out", help="Folder of the new checkpoint.")],
-    layers: Annotated[list[str], typer.Option("--layers", help="6-11, or 3; from 0; may be repeated.")],
-    mixer: Annotated[str, typer.Option("--mixer", help="Token mixer of the new stage: focal, pooling, ...")],
+    layers: Annotated[list[str] | None, typer.Option("--layers", help="6-11, or 3; from 0; may be repeated.")] = None,
+    mixer: Annotated[
+        str | None, typer.Option("--mixer", help="Of the new stages: focal, pooling, ...; one for all, or for each.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="Choose layers and mixers for it: macs=0.7x, latency_s=20ms, ..."),
+    ] = None,
+    mixers: Annotated[str, typer.Option("--mixers", help="To choose from, for --budget.")] = "focal,pooling,identity",
+    beam: Annotated[int, typer.Option("--beam", help="Plans that go on from a step of the search.")] = 2,
+    pieces: Annotated[int, typer.Option("--pieces", help="That the layers are cut into for the search.")] = 6,
+    short_epochs: Annotated[int, typer.Option("--short-epochs", help="Of the training that ranks a plan.")] = 1,
+    short_images: Annotated[int | None, typer.Option("--short-images", help="Images that it trains on.")] = None,
+    finalists: Annotated[int, typer.Option("--finalists", help="Found plans that are trained in full.")] = 3,
+    runtime: Annotated[str, typer.Option("--runtime", help="Where a budget's time is measured.")] = "torch_eager",
+    batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Of a budget's peak of memory.")] = 8,
     depth: Annotated[int | None, typer.Option("--depth", help="Of the new stage; as many layers as before.")] = None,
     embed: Annotated[bool, typer.Option("--embed", help="A 4x4 convolution in front of the stage.")] = False,
     class_mixer: Annotated[bool, typer.Option("--class-mixer", help="The class token hears the stage.")] = False,
@@ -42,6 +56,10 @@ def replace(
         Literal["constant", "linear"], typer.Option("--alpha-schedule", help="linear falls to 0.")
     ] = "constant",
     noise: Annotated[float, typer.Option("--noise", help="Share of random images in the distillation.")] = 0.0,
+    start: Annotated[
+        float,
+        typer.Option("--start", help="Of a copy of the parent's stage: share of the parent in its first weights."),
+    ] = 0.0,
     recipe: Annotated[str, typer.Option("--recipe", help="A named recipe.")] = "demo",
     set_: Annotated[list[str] | None, typer.Option("--set", help="field=value of the recipe; may be repeated.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Short for --set epochs=N.")] = None,
@@ -59,31 +77,76 @@ def replace(
     from paretovit.errors import UserError
     from paretovit.training.recipe import named_recipe, with_changes
 
+    if budget is None and not (layers and mixer):
+        raise UserError(
+            "say which layers by what, --layers 6-11 --mixer focal; or what it may cost, --budget macs=0.7x"
+        )
+    if budget is not None and (layers or mixer or depth or among):
+        raise UserError("--budget chooses layers, mixers and depth itself; give --mixers to choose from, or no budget")
     if class_mixer and among:
         raise UserError("the class token goes through the stage or is mixed behind it; give one of the two options")
     fields = (("epochs", epochs), ("lr", lr))
     changes = [*(set_ or []), *(f"{field}={value}" for field, value in fields if value is not None)]
     chosen = with_changes(named_recipe(recipe), changes)
     from paretovit.optimize.replace import Distil, opened, replace_layers
+    from paretovit.optimize.replace_choice import Budget, Chosen, Search, choose_layers
+    from paretovit.optimize.replace_choice_sheet import choice_sheet
     from paretovit.optimize.replace_sheet import replace_sheet
     from paretovit.optimize.replacement import Plan, layer_ranges
+    from paretovit.report.quantities import quantity
     from paretovit.spec import Part
     from paretovit.training.progress import progress_bar
 
-    plan = Plan(
-        layers=layer_ranges(layers),
-        mixer=Part(mixer),
-        depth=depth,
-        embed=embed,
-        class_tokens="mixed" if class_mixer else "among" if among else None,
-    )
-    distil = Distil(alpha=alpha, loss=loss, match=match, tau=tau, schedule=alpha_schedule, random=noise)
-    parent, images = opened(name, data, weights=weights, pretrained=pretrained)
+    distil = Distil(alpha=alpha, loss=loss, match=match, tau=tau, schedule=alpha_schedule, random=noise, start=start)
+    chosen_by: Chosen | None = None
     try:
-        with progress_bar(parent.spec.name) as watch:
-            done = replace_layers(
-                parent, plan, images, chosen, out=out, distil=distil, resume=resume, device=device, progress=watch
+        if budget is not None:
+            wanted = Budget.of(budget, quantity)
+            search = Search(
+                mixers=_words(mixers),
+                pieces=pieces,
+                beam=beam,
+                epochs=short_epochs,
+                images=short_images,
+                finalists=finalists,
+                embed=embed,
+                class_mixer=class_mixer,
             )
+            parent, images = opened(name, data, weights=weights, pretrained=pretrained)
+            with open_store(store) as rows:
+                chosen_by = choose_layers(
+                    parent,
+                    images,
+                    chosen,
+                    wanted,
+                    search=search,
+                    out=out,
+                    store=rows,
+                    distil=distil,
+                    runtime=runtime,
+                    device=device,
+                    batch_size=batch_size,
+                    tell=lambda text: typer.echo(text, err=True),
+                    watching=progress_bar,
+                    measuring=measuring,
+                )
+            done = chosen_by.done
+        else:
+            assert layers is not None
+            assert mixer is not None
+            parts = tuple(map(Part, _words(mixer)))
+            plan = Plan(
+                layers=layer_ranges(layers),
+                mixer=parts[0] if len(parts) == 1 else parts,
+                depth=depth,
+                embed=embed,
+                class_tokens="mixed" if class_mixer else "among" if among else None,
+            )
+            parent, images = opened(name, data, weights=weights, pretrained=pretrained)
+            with progress_bar(parent.spec.name) as watch:
+                done = replace_layers(
+                    parent, plan, images, chosen, out=out, distil=distil, resume=resume, device=device, progress=watch
+                )
     except KeyboardInterrupt as stop:
         words = ["paretovit", *(word for word in sys.argv[1:] if word != "--no-resume")]
         typer.echo(f"\n{stop}:\n{shlex.join(words)}", err=True)
@@ -99,10 +162,18 @@ def replace(
                 run(specs, indicators=["latency_s"], device=device, store=rows, progress=progress)
         timed = rows.rows("latency_s", device=device_name(device), runtime="torch_eager") if measure else []
     if as_json:
-        print_json(done.to_json())
+        print_json(done.to_json() if chosen_by is None else chosen_by.to_json())
         return
     from paretovit.report.tables import table
 
+    if chosen_by is not None:
+        choice = choice_sheet(chosen_by)
+        print_rich(table(choice.lines, choice.columns, choice.title))
+        typer.echo(f"{choice.notes}\n")
     sheet = replace_sheet(done, timed)
     print_rich(table(sheet.lines, sheet.columns, sheet.title))
     typer.echo(sheet.notes)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from paretovit.cost.count import count
 from paretovit.errors import UserError
 from paretovit.measurement import Measurement
-from paretovit.optimize.replacement import Plan, Replacement, replaced
+from paretovit.optimize.replacement import Plan, Replacement, Staged, layers_of, replaced
 from paretovit.spec import ModelSpec
 from paretovit.training.augment import changes_images
 from paretovit.training.data import Data, Images, open_data
 from paretovit.training.distillation_losses import Loss, kl, named_loss
 from paretovit.training.evaluate import check_fit, evaluate
-from paretovit.training.loop import Begin, how_trained, train
+from paretovit.training.loop import Begin, TrainResult, how_trained, train
 from paretovit.training.objective import Step, auxiliary, label_loss
 from paretovit.training.progress import Watch, silent
 from paretovit.training.recipe import Recipe
@@ -56,6 +56,8 @@ class Distil:
     schedule     "constant", or "linear" for an alpha that falls to 0 at the end of the training
     random       share of the images that the distillation sees that are noise, normal in each value; the labels'
                  loss is on the data alone (sec. 3.4.2, "Random Dataset")
+    start        how far from new weights to the parent's, 0 to 1, a stage begins that is a copy of the parent's: the
+                 self-distillation of sec. 3.5.3
     cache_bytes  memory for what the frozen layers make of images that come again unchanged; 0 for none
     """
 
@@ -65,6 +67,7 @@ class Distil:
     tau: float = 1.0
     schedule: str = "constant"
     random: float = 0.0
+    start: float = 0.0
     cache_bytes: int = 2**30
 
     def __post_init__(self) -> None:
@@ -75,6 +78,7 @@ class Distil:
             ("tau", 0 < self.tau < float("inf"), "above 0"),
             ("schedule", self.schedule in SCHEDULES, " or ".join(SCHEDULES)),
             ("random", 0 <= self.random <= 1, "from 0 to 1"),
+            ("start", 0 <= self.start <= 1, "from 0 to 1"),
             ("cache_bytes", self.cache_bytes >= 0, "0 or more"),
         ):
             if not fine:
@@ -85,12 +89,13 @@ class Distil:
         what = self.loss if self.match == "stage" else f"logits at temperature {self.tau:g}"
         falls = ", falling to 0" if self.schedule == "linear" else ""
         noise = f", {self.random:.0%} noise" if self.random else ""
-        return f"alpha {self.alpha:g}{falls} of {what}{noise}"
+        start = f", begun {self.start:g} of the way to the parent" if self.start else ""
+        return f"alpha {self.alpha:g}{falls} of {what}{noise}{start}"
 
 
 @dataclass(frozen=True)
 class Parent:
-    """A trained model on the skeleton, and how its weights came to be, for rows."""
+    """A trained model on the skeleton, or of timm's, and how its weights came to be, for rows."""
 
     spec: ModelSpec
     state: dict[str, Tensor]
@@ -139,8 +144,8 @@ def opened(name: str, data: str, *, weights: str | None = None, pretrained: bool
     """The parent of a name, and data as it takes them: a checkpoint folder, a model with timm's weights (`pretrained`),
     or with those of a file in timm's format (`weights`).
 
-    Raises `UserError` for a model that is not, and cannot be told, on the skeleton, for one without weights, and for
-    data of other classes.
+    A model of timm's is told on the skeleton where that has all that it is made of, and else stays timm's own. Raises
+    `UserError` for a model without a sequence of tokens, for one without weights, and for data of other classes.
     """
     if weights is None:
         spec, module, found = trained(name, data, pretrained=pretrained)
@@ -150,18 +155,28 @@ def opened(name: str, data: str, *, weights: str | None = None, pretrained: bool
         if pretrained or Path(name, SPEC).is_file():
             raise UserError(f"{name} has weights of its own; leave --weights or the other out")
         own = resolve(name)
-        found = open_data(data, img_size=own.image_px)
+        found = open_data(data, img_size=own.square_px)
         spec = resolve(name, in_chans=found.val.in_chans, num_classes=found.val.num_classes)
-        module, label, seed = _loaded(spec, Path(weights)), Path(weights).name, None
+        module, label, seed = loaded(spec, Path(weights)), Path(weights).name, None
     check_fit(spec, found.val)
     if isinstance(module, Backbone):
         return Parent(spec, module.state_dict(), label, seed), found
-    told, state = on_skeleton(module, spec)
+    try:
+        told, state = on_skeleton(module, spec)
+    except UserError as refused:
+        told, state = spec, module.state_dict()
+        try:
+            layers_of(told)
+        except UserError:
+            raise refused from None
     return Parent(told, state, label, seed), found
 
 
-def _loaded(spec: ModelSpec, path: Path) -> nn.Module:
-    """A model with the weights of a file, .pth or .safetensors, in timm's names or ours."""
+def loaded(spec: ModelSpec, path: Path) -> nn.Module:
+    """A model with the weights of a file, .pth or .safetensors, in timm's names or ours.
+
+    Raises `UserError` for a file that is not there, cannot be read or does not fit.
+    """
     if not path.is_file():
         raise UserError(f"no weights in {path}: there is no such file")
     module = build(spec)
@@ -195,17 +210,50 @@ def replace_layers(
     model that is gone through stage by stage is trained by one process.
     """
     distil = distil or Distil()
+    counts = count([parent.spec, replaced(parent.spec, plan).spec])  # first, for it tells what does not go together
+    result, objective = train_new(
+        parent, plan, data, recipe, out=out, distil=distil, resume=resume, device=device, progress=progress
+    )
+    whole = build(parent.spec)
+    whole.load_state_dict(parent.state)
+    parent_rows = evaluate(
+        parent.spec, whole.to(device), data.val, recipe=parent.label, seed=parent.seed, device=device
+    )
+    apart = distance(result.module, objective, data.val, device=device)
+    return Replaced(
+        replacement=objective.replacement,
+        folder=out,
+        rows=tuple(_with_distance(row, apart) for row in result.rows),
+        parent_rows=tuple(parent_rows),
+        counts=tuple(counts),
+        distance=apart,
+    )
+
+
+def train_new(
+    parent: Parent,
+    plan: Plan,
+    data: Data,
+    recipe: Recipe,
+    *,
+    out: Path,
+    distil: Distil,
+    resume: bool = True,
+    device: str = "cpu",
+    progress: Watch = silent,
+) -> tuple[TrainResult, Objective]:
+    """The training of `replace_layers` and nothing else, and what it made smaller."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("layers are replaced by one process; leave torchrun out")
     if recipe.teacher:
         raise UserError("the teacher of a replaced model is its parent; leave teacher out of the recipe")
     replacement = replaced(parent.spec, plan)
-    counts = count([parent.spec, replacement.spec])  # first, for it tells what does not go together
-    teacher = replacement.teacher(parent.state).to(device)
-    objective = Objective(replacement, teacher, distil, recipe)
+    if distil.start:
+        replacement.check_copies()
+    objective = Objective(replacement, replacement.teacher(parent.state).to(device), distil, recipe)
     begin = Begin(
         name=told_of(parent, plan, distil),
-        prepare=lambda module: replacement.prepare(module, parent.state),
+        prepare=lambda module: replacement.prepare(module, parent.state, start=distil.start),
     )
     result = train(
         replacement.spec,
@@ -218,21 +266,7 @@ def replace_layers(
         objective=objective,
         progress=progress,
     )
-    assert isinstance(result.module, Backbone)
-    whole = build(parent.spec)
-    whole.load_state_dict(parent.state)
-    parent_rows = evaluate(
-        parent.spec, whole.to(device), data.val, recipe=parent.label, seed=parent.seed, device=device
-    )
-    apart = distance(result.module, objective, data.val, device=device)
-    return Replaced(
-        replacement=replacement,
-        folder=out,
-        rows=tuple(_with_distance(row, apart) for row in result.rows),
-        parent_rows=tuple(parent_rows),
-        counts=tuple(counts),
-        distance=apart,
-    )
+    return result, objective
 
 
 def told_of(parent: Parent, plan: Plan, distil: Distil) -> str:
@@ -241,14 +275,14 @@ def told_of(parent: Parent, plan: Plan, distil: Distil) -> str:
 
 
 @torch.no_grad()
-def distance(module: Backbone, objective: Objective, images: Images, *, device: str = "cpu") -> float:
+def distance(module: nn.Module, objective: Objective, images: Images, *, device: str = "cpu") -> float:
     """The mean distillation loss of a model in evaluation mode on a split, whatever it was trained on."""
     total, was_training = 0.0, module.training
     module.eval()
     for index in torch.arange(len(images)).split(64):
         pixels = images.normalised(images.pixels[index].to(device))
-        theirs = objective.told(pixels, keep=False)
-        ours = objective.said(module, theirs.entering)
+        theirs = objective.told(pixels, keep=False, matched=True)
+        ours = objective.said(objective.staged(module), theirs.entering)
         total += float(objective.apart(ours, theirs)) * len(index)
     module.train(was_training)
     return total / len(images)
@@ -256,12 +290,13 @@ def distance(module: Backbone, objective: Objective, images: Images, *, device: 
 
 @dataclass(frozen=True)
 class Told:
-    """What the teacher makes of a batch: the tokens (B, N, D) in front of the first new stage, those behind each
-    stage that is matched, and its logits (B, K); and what of this a student makes of the same tokens."""
+    """What the teacher makes of a batch: the tokens (B, N, D) in front of the first new stage, and what is matched of
+    those behind each new stage and of its logits (B, K); and what a student makes of the same tokens. `logits` is None
+    where nobody asked for them."""
 
     entering: Tokens
-    stages: tuple[Tensor, ...]
-    logits: Tensor
+    stages: tuple[Tensor, ...] = ()
+    logits: Tensor | None = None
 
 
 @dataclass
@@ -293,22 +328,25 @@ class Objective:
     and once per image where images come again unchanged. The other layers are gone through one stage at a time.
     """
 
-    def __init__(self, replacement: Replacement, teacher: Backbone, distil: Distil, recipe: Recipe) -> None:
-        self.replacement, self.teacher, self.distil, self.recipe = replacement, teacher, distil, recipe
+    def __init__(self, replacement: Replacement, teacher: nn.Module, distil: Distil, recipe: Recipe) -> None:
+        self.replacement, self.distil, self.recipe = replacement, distil, recipe
+        self.teacher = replacement.staged(teacher)
+        self.student: tuple[nn.Module, Staged] | None = None  # the last one that was asked for
         self.first = replacement.stages[0]
         self.loss: Loss = named_loss(distil.loss)
+        self.of_logits = distil.match == "logits"
         self.cache = _Cache(0 if _changes(recipe) else distil.cache_bytes)
         self.lie: tuple[Grid | None, int] | None = None  # how kept tokens lie, the same for all images
 
     def __call__(self, step: Step) -> tuple[Tensor, Tensor]:
-        module, alpha = step.module, self.alpha(step.done)
-        assert isinstance(module, Backbone)
-        _settle(module)
+        module, alpha = self.staged(step.module), self.alpha(step.done)
+        _settle(step.module)
         with self._autocast(step.pixels):
             theirs = self.told(step.pixels)
             ours = self.said(module, theirs.entering)
+        assert ours.logits is not None
         loss = label_loss(ours.logits.float(), step.targets, self.recipe)
-        added = auxiliary(module, self.recipe)
+        added = auxiliary(step.module, self.recipe)
         if not alpha:
             return loss + added, loss
         noisy = round(self.distil.random * len(step.pixels))
@@ -320,36 +358,50 @@ class Objective:
         apart = self.apart(ours, theirs)
         return alpha * apart + (1 - alpha) * loss + added, loss
 
+    def staged(self, module: nn.Module) -> Staged:
+        """A student, to be gone through stage by stage."""
+        if self.student is None or self.student[0] is not module:
+            self.student = module, self.replacement.staged(module)
+        return self.student[1]
+
     def alpha(self, done: float) -> float:
         """The weight of the distillation when that share of the training is done."""
         return self.distil.alpha * (1 - done if self.distil.schedule == "linear" else 1)
 
     @torch.no_grad()
-    def told(self, pixels: Tensor, *, keep: bool = True) -> Told:
-        """What the teacher makes of images (B, C, H, W)."""
+    def told(self, pixels: Tensor, *, keep: bool = True, matched: bool | None = None) -> Told:
+        """What the teacher makes of images (B, C, H, W), as far as it is `matched`: not at all where the labels alone
+        are learnt, and not behind the last new stage where the logits are not asked for."""
+        matched = self.distil.alpha > 0 if matched is None else matched
         keys = [_key(image) for image in pixels] if keep and self.cache.most else []
         kept = self.cache.get(keys) if keys else None
         if kept is not None and self.lie is not None:
-            entering, *stages, logits = kept
-            return Told(Tokens(entering, *self.lie), tuple(stages), logits)
+            tokens, rest = Tokens(kept[0], *self.lie), tuple(kept[1:])
+            return Told(tokens, logits=rest[0]) if rest and self.of_logits else Told(tokens, rest)
         tokens = self.teacher.through(self.teacher.enter(pixels), 0, self.first - 1)
-        found, self.lie = self.said(self.teacher, tokens), (tokens.grid, tokens.prefix)
+        found, self.lie = Told(tokens), (tokens.grid, tokens.prefix)
+        if matched and self.of_logits:
+            found = Told(tokens, logits=self.said(self.teacher, tokens).logits)
+        elif matched:
+            found = self.said(self.teacher, tokens, last=self.replacement.stages[-1])
         if keys:
-            self.cache.put(keys, [tokens.x, *found.stages, found.logits])
+            self.cache.put(keys, [tokens.x, *found.stages, *([] if found.logits is None else [found.logits])])
         return found
 
-    def said(self, module: Backbone, entering: Tokens) -> Told:
-        """What a model makes of the tokens in front of the first new stage."""
+    def said(self, module: Staged, entering: Tokens, *, last: int | None = None) -> Told:
+        """What a model makes of the tokens in front of the first new stage, up to stage `last`, or to its logits."""
         tokens, stages = entering, []
-        for stage in range(self.first, len(module.stages)):
+        for stage in range(self.first, len(module.stages) if last is None else last + 1):
             tokens = module.through(tokens, stage, stage)
             if stage in self.replacement.stages:
                 stages.append(tokens.x)
-        return Told(entering, tuple(stages), module.read(tokens))
+        return Told(entering, tuple(stages), module.read(tokens) if last is None else None)
 
     def apart(self, ours: Told, theirs: Told) -> Tensor:
         """The distillation loss, averaged over the stages that are matched."""
-        if self.distil.match == "logits":
+        if self.of_logits:
+            assert ours.logits is not None
+            assert theirs.logits is not None
             return kl(ours.logits.float(), theirs.logits.float(), tau=self.distil.tau)
         losses = [self.loss(a.float(), b.float()) for a, b in zip(ours.stages, theirs.stages, strict=True)]
         return torch.stack(losses).mean()
@@ -380,7 +432,10 @@ def _settle(module: nn.Module) -> None:
 def _joined(noise: Told, rest: Told, count: int) -> Told:
     """Features of noise in place of those of the first `count` images."""
     stages = tuple(torch.cat((a, b[count:])) for a, b in zip(noise.stages, rest.stages, strict=True))
-    return Told(rest.entering, stages, torch.cat((noise.logits, rest.logits[count:])))
+    logits = None
+    if noise.logits is not None and rest.logits is not None:
+        logits = torch.cat((noise.logits, rest.logits[count:]))
+    return Told(rest.entering, stages, logits)
 
 
 def _key(image: Tensor) -> bytes:

@@ -143,11 +143,11 @@ def test_a_frozen_prefix_from_memory_is_the_same_and_is_worked_out_once(layers: 
     order = torch.tensor([3, 1, 0, 5, 4, 2])
     for images in (pixels(), pixels(), pixels()[order]):
         told, wanted = found.told(images), fresh.told(images)
-        for a, b in ((told.entering.x, wanted.entering.x), (told.logits, wanted.logits)):
+        for a, b in zip((told.entering.x, *told.stages), (wanted.entering.x, *wanted.stages), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(found(step(student, images))[0], fresh(step(student, images))[0])
     assert len(calls) == 1
-    torch.testing.assert_close(found.told(pixels(2)).logits, fresh.told(pixels(2)).logits)
+    torch.testing.assert_close(found.told(pixels(2)).stages, fresh.told(pixels(2)).stages)
     assert len(calls) == 1
     found.told(pixels(7))
     assert len(calls) == 2
@@ -251,6 +251,7 @@ def test_the_distance_of_the_parent_to_itself_is_nothing() -> None:
         ({"schedule": "cosine"}, "schedule must be constant or linear"),
         ({"random": -0.1}, "random must be from 0 to 1"),
         ({"match": "tokens"}, "match must be stage or logits"),
+        ({"start": 1.1}, "start must be from 0 to 1"),
         ({"cache_bytes": -1}, "cache_bytes must be 0 or more"),
     ],
 )
@@ -285,3 +286,35 @@ def test_a_parent_is_read_from_a_file_in_timms_format(tmp_path: Path) -> None:
         opened("vit_pico_patch4_8", "digits", weights=str(tmp_path / "bad.pth"))
     with pytest.raises(UserError, match="no such file"):
         opened("vit_pico_patch4_8", "digits", weights=str(tmp_path / "none.pth"))
+
+
+COPY = Plan(layers=((1, 2),), mixer=Part("attention"), class_tokens="among")
+
+
+def test_a_copy_of_a_stage_begins_on_the_line_from_new_weights_to_the_parents() -> None:
+    replacement, state = replaced(SPEC, COPY), parent().state
+    own = noisy(replacement.spec, seed=5).state_dict()
+    for start in (0.0, 0.25, 1.0):
+        student = noisy(replacement.spec, seed=5)
+        replacement.prepare(student, state, start=start)
+        for name in ("mixer.qkv.weight", "mlp.fc1.bias", "norm2.weight"):
+            new, old = own[f"stages.1.1.{name}"], state[f"stages.0.2.{name}"]
+            torch.testing.assert_close(student.state_dict()[f"stages.1.1.{name}"], (1 - start) * new + start * old)
+    torch.testing.assert_close(student(pixels()), noisy(SPEC)(pixels()))
+
+
+def test_a_copy_that_begins_as_the_parent_has_nothing_to_learn_and_one_on_the_way_has_less(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, weight_decay=0.0, epochs=1)
+    apart = []
+    for start in (0.0, 0.75, 1.0):
+        distil = Distil(alpha=1.0, loss="mse", random=1.0, start=start)
+        done = replace_layers(parent(), COPY, DATA, recipe, out=tmp_path / str(start), distil=distil)
+        apart.append(done.distance)
+    assert apart[0] > apart[1] > apart[2]
+    assert apart[2] < 1e-9
+    assert "begun 1 of the way to the parent" in str(done.rows[0].conditions.recipe)
+
+
+def test_a_stage_that_is_no_copy_cannot_begin_near_the_parent(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="only where a stage is a copy"):
+        replace_layers(parent(), PLAN, DATA, RECIPE, out=tmp_path, distil=Distil(start=0.5))

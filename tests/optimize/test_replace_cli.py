@@ -53,6 +53,30 @@ def test_a_parent_and_what_took_its_place_stand_side_by_side_and_the_result_is_a
     assert "alpha 0.5 of mse" in recipes.pop()
 
 
+def test_a_budget_is_chosen_for_and_everything_tried_is_shown(run):
+    words = ["parent", "--budget", "macs=0.8x", "--mixers", "identity", "--pieces", "3", "--beam", "1", "--data"]
+    words += ["digits", "--epochs", "1", "--out", "auto", "--set", "train_images=160", "--set", "warmup_epochs=0"]
+    code, out, err = run(*words)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 100
+    for word in ("which layers to replace for macs=0.8x", "chosen", "late", "new / parent"):
+        assert word in out
+    assert "after the full training" in err
+    load_model(Path("auto/model"))
+    code, out, err = run(*words, "--json")  # what is finished is not done again
+    found = json.loads(out)
+    assert (code, found["chosen"]) == (0, load_model(Path("auto/model"))[0].key)
+
+
+def test_stretches_may_have_mixers_of_their_own(run):
+    words = ["parent", "--layers", "0,2", "--mixer", "pooling,identity", "--data", "digits", "--epochs", "1"]
+    assert run(*words, "--out", "new", "--set", "train_images=160", "--set", "warmup_epochs=0")[0] == 0
+    spec, _ = load_model(Path("new"))
+    assert [stage.mixer.name for stage in spec.stages] == ["pooling", "attention", "identity", "attention"]
+    assert spec.name == "vit_pico_patch4_8_pooling_0_identity_2"
+
+
+CHOICE = ["--data", "digits", "--out", "new"]
 PLAIN = ["--mixer", "focal", "--layers", "1-2", "--data", "digits", "--out", "new"]
 BAD = [
     (["parent", *PLAIN, "--layers", "2-5"], "has 4 layers, from 0 to 3"),
@@ -62,6 +86,14 @@ BAD = [
     (["parent", *PLAIN, "--mixer", "fokal"], "did you mean focal"),
     (["parent", *PLAIN, "--class-token-among"], "cannot carry class tokens"),
     (["parent", *PLAIN, "--class-token-among", "--class-mixer"], "give one of the two"),
+    (["parent", *PLAIN, "--mixer", "focal,pooling"], "2 mixers for 1 stretches"),
+    (["parent", *PLAIN, "--start", "0.5"], "only where a stage is a copy"),
+    (["parent", *CHOICE], "or what it may cost"),
+    (["parent", *PLAIN, "--budget", "macs=0.7x"], "--budget chooses layers"),
+    (["parent", *CHOICE, "--budget", "macs"], "no budget"),
+    (["parent", *CHOICE, "--budget", "macs=3x"], "keeps the budget"),
+    (["parent", *CHOICE, "--budget", "macs=0.1x"], "nothing reaches"),
+    (["parent", *CHOICE, "--budget", "macs=0.7x", "--mixers", "fokal"], "did you mean focal"),
     (["parent", *PLAIN, "--loss", "mes"], "did you mean mse"),
     (["parent", *PLAIN, "--alpha", "2"], "alpha must be from 0 to 1"),
     (["parent", *PLAIN, "--depth", "0"], "at least 1 deep"),

@@ -174,7 +174,7 @@ BAD = [
     (replace(PARENT, stages=(replace(PARENT.stages[0], sequence=Part("tome")),)), {}, "changes its tokens by tome"),
     (replace(PARENT, stages=(replace(PARENT.stages[0], share=True),)), {}, "one block for all layers"),
     (replace(PARENT, stages=(PARENT.stages[0],) * 2), {"layers": ((3, 4),)}, "lie in two stages"),
-    (replace(PARENT, whole=Part.of("timm", architecture="resnet18"), stages=()), {}, "not on the skeleton"),
+    (replace(PARENT, whole=Part.of("timm", architecture="resnet18"), stages=()), {}, "has no list of blocks"),
     (
         replace(MEAN, stages=(replace(MEAN.stages[0], mixer=Part("shifted_window")),)),
         {"layers": ((0, 0),)},
