@@ -36,6 +36,14 @@ def scale(
     steps: Annotated[int, typer.Option("--steps", help="How many.")] = 4,
     refine: Annotated[int, typer.Option("--refine", help="Random models of the last cost; the paper has 24.")] = 0,
     tolerance: Annotated[float, typer.Option("--tolerance", help="Share by which a cost may miss its target.")] = 0.1,
+    predict: Annotated[
+        int, typer.Option("--predict", help="Models measured first, to foretell a measured cost; 0 for none.")
+    ] = 0,
+    halving: Annotated[
+        bool, typer.Option("--halving", help="End the worse half's trainings after 1/4 of the epochs, and after 1/2.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Trainings at once; on a CPU, one per core.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", help="Of what is measured; all cores by default.")] = None,
     batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Images per call for peaks of memory.")] = 8,
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw the path to a .svg, .png or .html.")] = None,
     device: Device = "cpu",
@@ -46,6 +54,7 @@ def scale(
 
     An interrupted search goes on where it was.
     """
+    from paretovit.devices import num_threads
     from paretovit.training.recipe import named_recipe, with_changes
 
     chosen = with_changes(named_recipe(recipe), set_ or [])
@@ -53,7 +62,7 @@ def scale(
     from paretovit.optimize.scale import scale as run
     from paretovit.training.progress import progress_bar
 
-    plan = Plan(factor=factor, steps=steps, refine=refine, tolerance=tolerance)
+    plan = Plan(factor=factor, steps=steps, refine=refine, tolerance=tolerance, predict=predict, halving=halving)
     with open_store(store) as rows:
         path = run(
             start,
@@ -66,6 +75,8 @@ def scale(
             runtime=runtime,
             device=device,
             batch_size=batch_size,
+            threads=threads,
+            jobs=jobs or (num_threads() if device == "cpu" else 1),
             tell=lambda text: typer.echo(text, err=True),
             watching=progress_bar,
             measuring=measuring,

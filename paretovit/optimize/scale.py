@@ -13,12 +13,10 @@ was measured or trained is not done again, so a search that was stopped at any m
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,23 +24,30 @@ from typing import Any
 from paretovit.devices import origin
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Conditions, Measurement
+from paretovit.optimize.predict import FEWEST, Prediction
 from paretovit.optimize.scale_cost import Cost
-from paretovit.optimize.scale_factors import Grown, grown, permuted
+from paretovit.optimize.scale_factors import Grown, grown, permuted, scattered
+from paretovit.optimize.scale_train import Outcome, Trainings, Watching
+from paretovit.optimize.search_folder import check_same, keep_model, keep_path
 from paretovit.spec import ModelSpec, to_json
 from paretovit.store import Store
-from paretovit.training.data import Data, open_data
-from paretovit.training.loop import STATE, train
-from paretovit.training.progress import Watch, silent
+from paretovit.training.data import open_data
+from paretovit.training.progress import silent
 from paretovit.training.recipe import Recipe
 from paretovit.training.rows import HELD_OUT
 from paretovit.zoo.catalog import resolve
-from paretovit.zoo.checkpoint import SPEC, WEIGHTS, write_whole
 from paretovit.zoo.factors import TITLES, factors_of
 
 PATH = "path.json"
 _RUNS = "runs"
+# Shares of the epochs after which the worse half goes: what that risks and saves on the survey's 90 learning curves is
+# in `results/curves_study.jsonl`, which `benchmarks/curves_study.py` makes.
+HALVED_AT = (0.25, 0.5)
+_FEWEST_HALVED = 3  # candidates; the better one of two is not told before the end
+_DOUBLINGS = 4  # steps that the models measured for a predictor reach over
 
 Trainer = Callable[[ModelSpec], list[Measurement]]
+Trainers = Callable[[Sequence[ModelSpec], int | None], Iterable[tuple[ModelSpec, Outcome]]]
 Tell = Callable[[str], None]
 
 
@@ -51,12 +56,18 @@ class Plan:
     """factor      that the cost grows by in each of the `steps`
     refine      models of the last one's cost that are drawn at random and trained, too; the paper has 24
     tolerance   share by which the cost of a candidate may miss the target; past it, a factor is out of reach
+    predict     models of all sizes that are measured first, so that a predictor fitted on them (`predict.py`) tells
+                where to look for a cost that is measured; 0 to look by multiply-accumulates
+    halving     True to end the training of the worse half of a step's candidates after a quarter of the epochs, and of
+                the rest after half of them: successive halving (Jamieson and Talwalkar 2016)
     """
 
     factor: float = 2.0
     steps: int = 4
     refine: int = 0
     tolerance: float = 0.1
+    predict: int = 0
+    halving: bool = False
 
     def __post_init__(self) -> None:
         for name, fine, bounds in (
@@ -64,6 +75,7 @@ class Plan:
             ("steps", self.steps >= 1, "at least 1"),
             ("refine", self.refine >= 0, "0 or more"),
             ("tolerance", 0 < self.tolerance < 1, "between 0 and 1"),
+            ("predict", self.predict == 0 or self.predict >= FEWEST, f"0, or at least {FEWEST}"),
         ):
             if not fine:
                 raise UserError(f"{name} must be {bounds}, got {getattr(self, name)}")
@@ -73,7 +85,7 @@ class Plan:
 class Candidate:
     """A model that was grown, and its `cost` in the indicator's unit. `top1` is None where it was not trained or
     diverged, and `why` says so. `error` is the standard error of its accuracy, `tied` whether it may be as good as the
-    best of its step."""
+    best of its step. `predicted` is its cost over the start's, where that was foretold."""
 
     grown: Grown
     cost: float | None = None
@@ -81,6 +93,7 @@ class Candidate:
     error: float = 0.0
     why: str = ""
     tied: bool = False
+    predicted: Prediction | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -96,6 +109,7 @@ class Candidate:
             "factors": factors_of(self.spec)._asdict(),
             "cost": self.cost,
             "ratio": self.grown.ratio if known else None,
+            "predicted": None if self.predicted is None else list(self.predicted),
             "top1": self.top1,
             "standard_error": self.error,
             "tied": self.tied,
@@ -133,38 +147,79 @@ class SearchPath:
 
 @dataclass
 class Judge:
-    """Accuracies of models, from the store or by training. The split that a recipe holds out is what is judged by."""
+    """Accuracies of models, from the store or by training. The split that a recipe holds out is what is judged by.
+
+    `train` gives the rows of one model, and raises `Unmeasurable` if it diverges. `many` trains several, perhaps at
+    once, all of the recipe or so many epochs of it (`scale_train.py`); without it they are trained one by one.
+    """
 
     store: Store
     recipe: Recipe
     data: str
     split: str
     train: Trainer
+    label: Callable[[ModelSpec], str] | None = None  # how rows name the recipe, if not by its own label
+    many: Trainers | None = None
 
     def __call__(self, spec: ModelSpec) -> Measurement:
         """The top-1 row; one that says why if the training diverged. Raises `UserError` as `train` does."""
         if (known := self.known(spec)) is not None:
             return known
+        return self._kept(spec, self._outcome(spec))
+
+    def all(self, specs: Sequence[ModelSpec]) -> Iterator[tuple[ModelSpec, Measurement]]:
+        """The same of several, those first that the store has, then each as it comes."""
+        unknown = []
+        for spec in specs:
+            if (known := self.known(spec)) is None:
+                unknown.append(spec)
+            else:
+                yield spec, known
+        trained = ((spec, self._outcome(spec)) for spec in unknown) if self.many is None else self.many(unknown, None)
+        for spec, outcome in trained:
+            assert not isinstance(outcome, float), "the training was not to stop before its end"
+            yield spec, self._kept(spec, outcome)
+
+    def after(self, specs: Sequence[ModelSpec], epochs: int) -> dict[str, float]:
+        """Top-1 after so many epochs of the recipe, by the spec's key; 0 for a training that has diverged."""
+        assert self.many is not None, "one by one, trainings are carried to their end"
+        rows = {spec.key: known for spec in specs if (known := self.known(spec)) is not None}
+        found: dict[str, float] = {}
+        for spec, outcome in self.many([spec for spec in specs if spec.key not in rows], epochs):
+            if isinstance(outcome, float):
+                found[spec.key] = outcome
+            else:
+                rows[spec.key] = self._kept(spec, outcome)
+        for key, row in rows.items():
+            curve = {int(epoch): top1 for epoch, top1 in row.origin.timing.get("curve", ())}
+            found[key] = curve.get(epochs, row.value or 0.0)
+        return found
+
+    def _outcome(self, spec: ModelSpec) -> list[Measurement] | Unmeasurable:
         try:
-            rows = self.train(spec)
+            return self.train(spec)
         except Unmeasurable as error:
-            why = f"the training diverged: {error}"
-            rows = [
-                Measurement(
-                    model=spec.name,
-                    indicator="top1",
-                    unit="1",
-                    value=None,
-                    conditions=self._conditions(spec),
-                    origin=origin("trained"),
-                    why=why,
-                )
-            ]
+            return error
+
+    def _kept(self, spec: ModelSpec, outcome: list[Measurement] | Unmeasurable) -> Measurement:
+        """The rows of a training into the store; the one that judges it."""
+        rows = [self._diverged(spec, outcome)] if isinstance(outcome, Unmeasurable) else outcome
         self.store.append([row for row in rows if not self.store.has(row.conditions, row.indicator)], [spec])
         judged = self.known(spec)
         if judged is None:
             raise UserError(f"training on {self.data} gives no accuracy on {self.split}; choose other --data")
         return judged
+
+    def _diverged(self, spec: ModelSpec, error: Unmeasurable) -> Measurement:
+        return Measurement(
+            model=spec.name,
+            indicator="top1",
+            unit="1",
+            value=None,
+            conditions=self._conditions(spec),
+            origin=origin("trained"),
+            why=f"the training diverged: {error}",
+        )
 
     def known(self, spec: ModelSpec) -> Measurement | None:
         """What the store has, if anything."""
@@ -173,8 +228,8 @@ class Judge:
         return rows[-1] if rows else None
 
     def _conditions(self, spec: ModelSpec) -> Conditions:
-        recipe = self.recipe
-        return Conditions(spec=spec.key, data=self.data, split=self.split, recipe=recipe.label, seed=recipe.seed)
+        label = self.recipe.label if self.label is None else self.label(spec)
+        return Conditions(spec=spec.key, data=self.data, split=self.split, recipe=label, seed=self.recipe.seed)
 
 
 def search(
@@ -198,8 +253,12 @@ def search(
         first = Grown("start", start, cost.ratio(start))
     except Unmeasurable as error:
         raise UserError(f"{cost.where} of {start.name} cannot be had: {error}") from error
-    path.steps.append(_decided("start", 1.0, [first], judge, cost, tell))
+    path.steps.append(_decided("start", 1.0, [first], judge, cost, plan, tell))
     after_step(path)
+    if plan.predict and cost.is_measured:
+        drawn = scattered(first, plan.predict, plan.factor**_DOUBLINGS, cost.foretold, Random(start.key))
+        tell(f"{len(drawn)} models of all sizes are measured, to foretell {cost.where} of any other")
+        tell(f"nine in ten are foretold within a factor of {cost.learn([one.spec for one in drawn]):.2f}")
     for number in range(1, plan.steps + 1):
         target = plan.factor**number
         base = path.steps[-1].kept.grown
@@ -207,7 +266,7 @@ def search(
         reached = [_checked(one, target, plan.tolerance) for one in made]
         if all(one.why for one in reached):
             raise UserError(_unreached(number, target, made, cost, plan))
-        path.steps.append(_decided(f"step{number}", target, reached, judge, cost, tell))
+        path.steps.append(_decided(f"step{number}", target, reached, judge, cost, plan, tell))
         after_step(path)
     if plan.refine:
         base = path.steps[-1].kept.grown
@@ -217,13 +276,13 @@ def search(
             cost=cost.ratio,
             foretold=cost.foretold,
             tolerance=plan.tolerance,
-            least_px=start.image_px,
+            least_px=start.square_px,
             random=Random(f"{judge.recipe.seed} {base.spec.key}"),
         )
         if len(others) < plan.refine:
             tell(f"only {len(others)} models of equal cost were found, not {plan.refine}")
         kept = replace(base, factor="none")
-        path.steps.append(_decided("refined", base.ratio, [kept, *others], judge, cost, tell))
+        path.steps.append(_decided("refined", base.ratio, [kept, *others], judge, cost, plan, tell))
         after_step(path)
     return path
 
@@ -236,6 +295,8 @@ def about(start: ModelSpec, plan: Plan, cost: Cost, judge: Judge) -> dict[str, A
         "unit": cost.unit,
         "factor": plan.factor,
         "tolerance": plan.tolerance,
+        "number of models measured first": plan.predict,
+        "halving": plan.halving,
         "data": judge.data,
         "judged on": judge.split,
         "recipe": judge.recipe.to_json(),
@@ -261,12 +322,24 @@ def _unreached(number: int, target: float, made: list[Grown], cost: Cost, plan: 
     )
 
 
-def _decided(name: str, target: float, made: list[Grown], judge: Judge, cost: Cost, tell: Tell) -> Step:
+def _decided(name: str, target: float, made: list[Grown], judge: Judge, cost: Cost, plan: Plan, tell: Tell) -> Step:
     """The candidates trained, and the best one kept."""
-    candidates = []
-    for at, one in enumerate(made, start=1):
-        candidates.append(_judged(one, judge, cost))
-        tell(f"{name}, {at} of {len(made)}: {_said(candidates[-1])}")
+    able = [one.spec for one in made if not one.why]
+    dropped = _worse_halves(name, able, judge, tell) if plan.halving and len(made) > 1 else {}
+    found: dict[str, Measurement] = {}
+    for spec, row in judge.all([spec for spec in able if spec.key not in dropped]):
+        found[spec.key] = row
+        result = f"top-1 {row.value:.1%}" if row.value is not None else row.why
+        tell(f"{name}, {len(found)} of {len(able) - len(dropped)}: {spec.name}: {result}")
+    candidates = [
+        Candidate(one, why=one.why or dropped[one.spec.key])
+        if one.why or one.spec.key in dropped
+        else _judged(one, found[one.spec.key], cost)
+        for one in made
+    ]
+    for one in candidates:
+        if one.grown.why:
+            tell(f"{name}: {TITLES[one.grown.factor][0]}: {one.why}")
     trained = [candidate for candidate in candidates if candidate.top1 is not None]
     if not trained:
         reasons = "; ".join(f"{one.spec.name}: {one.why}" for one in candidates if one.why)
@@ -280,21 +353,30 @@ def _decided(name: str, target: float, made: list[Grown], judge: Judge, cost: Co
     return Step(name, target, tuple(candidates), kept)
 
 
-def _judged(made: Grown, judge: Judge, cost: Cost) -> Candidate:
-    if made.why:
-        return Candidate(made, why=made.why)
-    value, row = cost.row(made.spec).value, judge(made.spec)
+def _worse_halves(name: str, specs: Sequence[ModelSpec], judge: Judge, tell: Tell) -> dict[str, str]:
+    """Which of them are not trained to the end, and why, by key."""
+    left, epochs = list(specs), judge.recipe.epochs
+    dropped: dict[str, str] = {}
+    for at in sorted({max(1, round(share * epochs)) for share in HALVED_AT} - {epochs}):
+        if len(left) < _FEWEST_HALVED:
+            break
+        top1 = judge.after(left, at)
+        ranked = sorted(left, key=lambda spec: (-top1[spec.key], spec.key))
+        half = math.ceil(len(left) / 2)
+        for spec in ranked[half:]:
+            dropped[spec.key] = f"in the worse half after {at} of {epochs} epochs, top-1 {top1[spec.key]:.1%}"
+            tell(f"{name}: {spec.name}: {dropped[spec.key]}")
+        left = ranked[:half]
+    return dropped
+
+
+def _judged(made: Grown, row: Measurement, cost: Cost) -> Candidate:
+    value, predicted = cost.row(made.spec).value, cost.predicted(made.spec)
     if row.value is None:
-        return Candidate(made, value, why=row.why)
+        return Candidate(made, value, why=row.why, predicted=predicted)
     images = row.origin.timing.get("images")
     error = math.sqrt(row.value * (1 - row.value) / images) if images else 0.0
-    return Candidate(made, value, row.value, error)
-
-
-def _said(one: Candidate) -> str:
-    if one.why:
-        return f"{TITLES[one.grown.factor][0] if one.grown.why else one.spec.name}: {one.why}"
-    return f"{one.spec.name}: {one.grown.ratio:.3g} times the cost, top-1 {one.top1:.1%}"
+    return Candidate(made, value, row.value, error, predicted=predicted)
 
 
 def scale(
@@ -309,86 +391,52 @@ def scale(
     runtime: str = "torch_eager",
     device: str = "cpu",
     batch_size: int = 8,
+    threads: int | None = None,
+    jobs: int = 1,
     tell: Tell = lambda text: None,
-    watching: Callable[[str], AbstractContextManager[Watch]] = lambda title: nullcontext(silent),
+    watching: Watching = lambda title: nullcontext(silent),
     measuring: Callable[..., AbstractContextManager[Any]] = nullcontext,
 ) -> SearchPath:
     """Search from the model of that name, made for the channels and classes of the data, with new weights.
+
+    `threads` are those of a time that is measured; trainings on a CPU have one each, and `jobs` of them run at once.
 
     Under `out`: PATH, the path so far; `runs/KEY`, the training of each candidate; and for each step, `start`, `step1`,
     ... and `refined`, the model that was kept, a checkpoint like any other. Raises `UserError` as `search` does, and
     for a folder that holds another search.
     """
     own = resolve(start)
-    images = open_data(data, img_size=own.image_px).val
+    images = open_data(data, img_size=own.square_px).val
     if not images.real:
         raise UserError(f"{images.name} are made-up images, on which there is no accuracy; choose other --data")
     spec = resolve(start, in_chans=images.in_chans, num_classes=images.num_classes)
     factors_of(spec)
+    trainings = Trainings(data=data, recipe=recipe, runs=out / _RUNS, device=device, jobs=jobs, watching=watching)
     judge = Judge(
         store,
         recipe,
         images.name,
         HELD_OUT if recipe.held_out else images.split,
-        _trainer(data, recipe, out / _RUNS, device, watching),
+        trainings.one,
+        many=trainings,
     )
-    costs = Cost(cost, spec, store, runtime=runtime, device=device, batch_size=batch_size, progress=measuring)
-    _check_same(out, about(spec, plan, costs, judge))
+    costs = Cost(
+        cost,
+        spec,
+        store,
+        runtime=runtime,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        progress=measuring,
+    )
+    check_same(out / PATH, about(spec, plan, costs, judge))
 
     def after_step(path: SearchPath) -> None:
         step = path.steps[-1]
-        if not _keep_model(out, step):
+        if not keep_model(out / step.name, out / _RUNS / step.kept.spec.key, step.kept.spec):
             tell(f"{step.name}: {step.kept.spec.name} was trained elsewhere, so {out / step.name} has its spec alone")
-        write_whole(out / PATH, (json.dumps(path.to_json(), indent=1) + "\n").encode())
+        keep_path(out / PATH, path.to_json())
 
-    return search(spec, plan, costs, judge, tell=tell, after_step=after_step)
-
-
-def _trainer(
-    data: str, recipe: Recipe, runs: Path, device: str, watching: Callable[[str], AbstractContextManager[Watch]]
-) -> Trainer:
-    """Trains in a folder of the model's own, so that a training that was stopped is gone on with."""
-
-    @lru_cache(maxsize=1)  # most candidates of a step take images of one size
-    def opened(image_px: int, in_chans: int) -> Data:
-        return open_data(data, img_size=image_px, in_chans=in_chans)
-
-    def trained(spec: ModelSpec) -> list[Measurement]:
-        try:
-            with watching(spec.name) as watch:
-                images = opened(spec.image_px, spec.in_chans)
-                return train(spec, images, recipe, out=runs / spec.key, device=device, progress=watch).rows
-        except UserError as error:
-            if isinstance(error.__cause__, Unmeasurable):  # how `train` says that a loss is not finite, or grows
-                raise error.__cause__ from None
-            raise
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                "stopped; what was measured and trained is kept, the same command goes on"
-            ) from None
-
-    return trained
-
-
-def _check_same(out: Path, wanted: dict[str, Any]) -> None:
-    """Raises `UserError` if the folder holds the path of a search that follows from something else."""
-    try:
-        before = json.loads((out / PATH).read_text(encoding="utf-8"))["search"]
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{out / PATH} is not the path of a search ({error}); give another --out") from error
-    now = json.loads(json.dumps(wanted))
-    other = next((name for name in now if before.get(name) != now[name]), None)
-    if other is not None:
-        raise UserError(f"{out} holds a search with another {other}; give another --out")
-
-
-def _keep_model(out: Path, step: Step) -> bool:
-    """The model that a step has kept as a checkpoint folder, the spec last; False where its weights are not here."""
-    folder, run = out / step.name, out / _RUNS / step.kept.spec.key
-    for name in (WEIGHTS, STATE):
-        if (run / name).is_file():
-            write_whole(folder / name, (run / name).read_bytes())
-    write_whole(folder / SPEC, (json.dumps(to_json(step.kept.spec), indent=2) + "\n").encode())
-    return (folder / WEIGHTS).is_file()
+    with trainings:
+        return search(spec, plan, costs, judge, tell=tell, after_step=after_step)

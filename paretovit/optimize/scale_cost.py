@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 
+import numpy as np
+
+from paretovit.analysis.intervals import bootstrap_median
 from paretovit.cost.count import count
 from paretovit.cost.folders import INDICATORS, RUNTIMES
 from paretovit.cost.formulas import vit_counts
@@ -15,12 +20,17 @@ from paretovit.devices import check_device, num_threads
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Measurement, median
 from paretovit.optimize.match import PEAKS, Ratio, ratio_to
+from paretovit.optimize.predict import LatencyPredictor, Prediction
 from paretovit.spec import ModelSpec, Stage
 from paretovit.store import Store
 from paretovit.zoo.factors import factors_of
 
 _CARE = Care(rounds=9, sittings=3, patience_s=5)  # of a candidate, of which there are some dozens
 _FORETELLS = "macs"
+_TRIES = 3  # measurements of a model until one is sound
+_TOGETHER = 8  # models of a predictor that are measured side by side, and kept together
+_WIDEST = 0.1  # half of an interval, as a share of its value, that a search still goes by
+GO_ON = "what was measured and trained is kept, the same command goes on"
 
 
 class Cost:
@@ -28,10 +38,16 @@ class Cost:
 
     indicator     a count, a peak of memory (predicted for batches of that size, without a device), a time or a rate;
                   for a rate the inverse is taken, so that every cost grows with the size
-    foretold      multiply-accumulates over those of the start; the same function as the cost where that is the cost
+    foretold      multiply-accumulates over those of the start, the same function as the cost where that is the cost;
+                  after `learn`, the cost as a predictor has it
 
-    A measured row of the store is taken as it is, so that a search that goes on takes the path that it was on. Raises
-    `UserError` for an unknown indicator, for one that no size changes, and for a runtime that is not here.
+    A measured row is taken if it is sound: not `contended`, and the interval of its median, the start's drift taken
+    out, within a tenth of it to either side. One that is not is measured again, thrice in all; then the model is
+    refused, which a search that goes on finds in the rows, so that it takes the path that it was on. The start, by
+    which all others are judged, is never refused for good.
+
+    Raises `UserError` for an unknown indicator, for one that no size changes, for a runtime that is not here, and, from
+    any measurement, for a device that is gone.
     """
 
     def __init__(
@@ -48,18 +64,20 @@ class Cost:
         care: Care = _CARE,
     ) -> None:
         self.indicator, self.start, self.store, self.progress, self.care = indicator, start, store, progress, care
+        self._sound: dict[str, Measurement] = {}
+        self._predictor: LatencyPredictor | None = None
         self.kind: Indicator = INDICATORS[indicator]()
         self.setting = Setting(
             device=check_device(device), threads=threads or num_threads(), batch_size=batch_size, runtime=runtime
         )
-        self.is_timed = self.kind.kind == "timed"
-        if runtime != "torch_eager" and not self.is_timed:
+        self.is_measured = self.kind.kind in ("timed", "once") and indicator not in PEAKS
+        if runtime != "torch_eager" and not self.is_measured:
             raise UserError(f"{indicator} is the same on every runtime; leave out --runtime, or scale by latency_s")
-        if self.is_timed and (missing := RUNTIMES[runtime].missing()):
+        if self.is_measured and (missing := RUNTIMES[runtime].missing()):
             raise UserError(missing)
         self.foretold = _exact(start, _FORETELLS, batch_size)
-        self.ratio: Ratio = self._measured if self.is_timed else self.foretold
-        if not self.is_timed and indicator != _FORETELLS:
+        self.ratio: Ratio = self._measured if self.is_measured else self.foretold
+        if not self.is_measured and indicator != _FORETELLS:
             self.ratio = _exact(start, indicator, batch_size)
 
     @property
@@ -69,12 +87,12 @@ class Cost:
     @property
     def where(self) -> str:
         """What a path says its cost is: "macs", "latency_s on onnxruntime"."""
-        return f"{self.indicator} on {self.setting.runtime}" if self.is_timed else self.indicator
+        return f"{self.indicator} on {self.setting.runtime}" if self.is_measured else self.indicator
 
     def row(self, spec: ModelSpec) -> Measurement:
         """The cost itself. What is counted is counted, and kept with all other counts of the model; what is measured
         is measured unless the store has it."""
-        if self.is_timed:
+        if self.is_measured:
             return self._beside(spec)
         peaks = self.setting.batch_size if self.indicator in PEAKS else None
         if peaks is None and (known := self._known(spec)) is not None:
@@ -82,6 +100,25 @@ class Cost:
         rows = count([spec], batch_size=peaks)
         self.store.append([row for row in rows if not self.store.has(row.conditions, row.indicator)], [spec])
         return next(row for row in rows if row.indicator == self.indicator)
+
+    def learn(self, specs: Sequence[ModelSpec]) -> float:
+        """Measure these, and from now on foretell by a predictor fitted on them and the start; the factor within which
+        it foretells nine models in ten. Those that cannot be measured are left out. Raises `UserError` if too few are
+        left."""
+        new = [spec for spec in specs if not self._rows(spec)]
+        for at in range(0, len(new), _TOGETHER):
+            self._measure(new[at : at + _TOGETHER])
+        known = {}
+        for spec in (self.start, *specs):
+            with suppress(Unmeasurable):
+                known[spec] = self._measured(spec)
+        self._predictor = predictor = LatencyPredictor.fit(list(known), list(known.values()))
+        self.foretold = lambda spec: predictor.predict(spec).value
+        return math.exp(predictor.margin)
+
+    def predicted(self, spec: ModelSpec) -> Prediction | None:
+        """The cost over that of the start, if anything was learned to foretell it by."""
+        return None if self._predictor is None else self._predictor.predict(spec)
 
     def _measured(self, spec: ModelSpec) -> float:
         start = self._beside(self.start)
@@ -97,48 +134,115 @@ class Cost:
         return ratio if self.kind.lower_is_better else 1 / ratio
 
     def _beside(self, spec: ModelSpec) -> Measurement:
-        """The row of a timed indicator, from the store or measured now."""
-        known = self._known(spec)
-        if known is None:
-            self._measure(spec)
-            known = self._known(spec)
-        assert known is not None, "what is measured becomes a row, if only one that says why it has no value"
-        return known
+        """A sound row of a measured indicator, from the store or measured now; one without a value if there is none."""
+        if spec.key in self._sound:
+            return self._sound[spec.key]
+        tried = self._rows(spec)
+        tries = 0 if spec.key == self.start.key else len(tried)
+        while (found := _settled(tried)) is None and tries < _TRIES:
+            self._measure([spec])
+            tried, tries = self._rows(spec), tries + 1
+        if found is None:
+            return replace(tried[-1], value=None, why=_unsound(tried[-_TRIES:]))
+        self._sound[spec.key] = found
+        return found
 
     def _known(self, spec: ModelSpec) -> Measurement | None:
-        wanted = conditions_of(spec, self.kind, self.setting)
-        rows = [row for row in self.store.rows(self.indicator, spec=spec.key) if row.conditions == wanted]
+        rows = self._rows(spec)
         return rows[-1] if rows else None
 
-    def _measure(self, spec: ModelSpec) -> None:
-        with self.progress() as shown:
-            measure(
-                [self.start, spec] if spec.key != self.start.key else [spec],
-                indicators=[self.indicator],
-                runtimes=[self.setting.runtime],
-                device=self.setting.device,
-                threads=self.setting.threads,
-                batch_size=self.setting.batch_size,
-                store=self.store,
-                care=self.care,
-                progress=shown,
-            )
+    def _rows(self, spec: ModelSpec) -> list[Measurement]:
+        """All measurements of a model, oldest first."""
+        wanted = conditions_of(spec, self.kind, self.setting)
+        rows = self.store.rows(self.indicator, spec=spec.key, every=True)
+        return [row for row in rows if row.conditions == wanted]
+
+    def _measure(self, specs: Sequence[ModelSpec]) -> None:
+        """One measurement of each beside the start, kept only if the device is still there after it."""
+        rows = self._taken(specs)
+        failed = any(row.value is None and row.conditions.spec != self.start.key for row in rows)
+        if failed and self.setting.device != "cpu":
+            # what fails where the start ran before, fails by itself, unless the start fails there now as well
+            (again,) = self._taken([self.start])
+            if again.value is None:
+                raise UserError(f"{self.setting.device} is gone ({again.why}); {GO_ON}")
+        self.store.append(rows, specs)
+
+    def _taken(self, specs: Sequence[ModelSpec]) -> list[Measurement]:
+        """Their rows, measured as if the store had none but that of the start."""
+        keys = {spec.key for spec in specs}
+        others = [spec for spec in specs if spec.key != self.start.key]
+        with Store("sqlite://") as scratch, self.progress() as shown:
+            if others:
+                scratch.append(self._rows(self.start)[-1:], [self.start])
+            try:
+                measure(
+                    [self.start, *others],
+                    indicators=[self.indicator],
+                    runtimes=[self.setting.runtime],
+                    device=self.setting.device,
+                    threads=self.setting.threads,
+                    batch_size=self.setting.batch_size,
+                    store=scratch,
+                    care=self.care,
+                    progress=shown,
+                )
+            except UserError as error:
+                raise UserError(f"{error}; {GO_ON}") from error
+            return [row for row in scratch.rows(self.indicator) if row.conditions.spec in keys]
+
+
+def _settled(rows: Sequence[Measurement]) -> Measurement | None:
+    """The newest row that is sound, or else that says why the model cannot be run at all."""
+    sound = (row for row in reversed(rows) if row.value is None or is_sound(row))
+    return next(sound, None)
+
+
+def is_sound(row: Measurement) -> bool:
+    """Whether a measured value can be gone by: nobody else used the machine, and its interval is narrow enough. A row
+    that keeps no rounds has nothing that speaks against it."""
+    timing = row.origin.timing
+    if row.value is None or timing.get("contended"):
+        return False
+    count = timing.get("rounds", 0)
+    if not count or len(row.samples) % count:
+        return True
+    rounds = np.reshape(row.samples, (count, -1))
+    if len(timing.get("anchor_rounds", ())) == count:
+        rounds = rounds / np.reshape(timing["anchor_rounds"], (count, 1))  # what both felt is no spread
+    low, high = bootstrap_median(rounds)
+    return high - low <= 2 * _WIDEST * float(np.median(rounds))
+
+
+def _unsound(rows: Sequence[Measurement]) -> str:
+    busy = sum(bool(row.origin.timing.get("contended")) for row in rows)
+    if busy:
+        return f"others kept the machine busy in {busy} of {len(rows)} measurements; search on a quieter one"
+    return f"{len(rows)} measurements spread by more than {_WIDEST:.0%} to either side; search on a quieter machine"
 
 
 def _exact(start: ModelSpec, indicator: str, batch_size: int) -> Ratio:
     """A count or a predicted peak over that of the start; counts of plain ViTs by closed formula, the same number a
     thousand times sooner."""
     counted = ratio_to(start, indicator, batch_size=batch_size)
-    if indicator not in _by_formula(start):
+    whole = _by_formula(start).get(indicator)
+    if whole is None:
         return counted
-    whole = _by_formula(start)[indicator]
-    return lambda spec: _by_formula(spec)[indicator] / whole
+
+    def ratio(spec: ModelSpec) -> float:
+        ours = _by_formula(spec).get(indicator)
+        return counted(spec) if ours is None else ours / whole
+
+    return ratio
 
 
 def _by_formula(spec: ModelSpec) -> dict[str, float]:
     """Counts of a model that is nothing but a plain ViT; empty for any other."""
+    try:
+        layers, heads, head_dim, ratio, image_px, patch_px = factors_of(spec)
+    except UserError:
+        return {}
     (stage,) = spec.stages
-    layers, heads, head_dim, ratio, image_px, patch_px = factors_of(spec)
     plain = ModelSpec(
         name=spec.name,
         stages=(Stage(depth=layers, heads=heads, dim=heads * head_dim, mlp=stage.mlp),),

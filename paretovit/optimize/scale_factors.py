@@ -28,6 +28,9 @@ _SLOPES = (0.25, 2.0)  # that a cost is taken to grow with, against the one that
 _SPREAD = 4 / 3  # times which a permuted factor may be larger or smaller: table 13 has 14 to 17 layers and less
 _DRAWS = 60  # per permuted model, before the search for one is given up
 
+_WIDEST = 2.0  # times a factor that the models of a predictor have at most; heads its square, layers four
+_NEAR_ENOUGH = 0.25  # how far such a model may be from where it was to lie
+
 
 @dataclass(frozen=True)
 class Grown:
@@ -143,6 +146,31 @@ def permuted(
             if abs(made.ratio / base.ratio - 1) <= tolerance and made.spec.key not in found:
                 found[made.spec.key] = made
                 tell(made)
+                break
+    return list(found.values())[1:]
+
+
+def scattered(base: Grown, number: int, most: float, foretold: Ratio, random: Random) -> list[Grown]:
+    """Different models of all sizes from the cost of `base` to `most` times it, evenly by its logarithm, all factors
+    drawn at random; `foretold` takes no time. There may be fewer than `number`, where sixty draws find none."""
+    own, found = factors_of(base.spec), {base.spec.key: base}
+    for place in range(number):
+        target = base.ratio * most ** ((place + random.random()) / number)
+        for _ in range(_DRAWS):
+            patch_px = max(1, round(own.patch_px / _WIDEST ** random.random()))
+            image_px = round(own.image_px * _WIDEST ** random.random())
+            drawn = Factors(
+                own.layers,
+                round(own.heads * _WIDEST ** (2 * random.random())),
+                _HEAD_STEP * round(-(-own.head_dim // _HEAD_STEP) * _WIDEST ** random.random()),
+                round(own.ratio * _WIDEST ** random.random()),
+                -(-image_px // patch_px) * patch_px,
+                patch_px,
+            )
+            sizes = [with_factors(base.spec, drawn._replace(layers=d)) for d in range(1, 4 * own.layers + 1)]
+            made = _nearest(base, "all", sizes, target, foretold, foretold)
+            if abs(made.ratio / target - 1) <= _NEAR_ENOUGH and made.spec.key not in found:
+                found[made.spec.key] = made
                 break
     return list(found.values())[1:]
 

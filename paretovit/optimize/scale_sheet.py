@@ -30,11 +30,16 @@ def _line(step: Step, one: Candidate) -> list[str]:
         step.name,
         title or {"all": "all, at random", "none": "as it was"}.get(one.grown.factor, ""),
         *map(str, factors_of(one.spec)),
-        "" if one.cost is None else f"{one.cost:.3g}",
+        "" if one.cost is None else _number(one.cost),
         f"{one.grown.ratio:.2f}",
         "–" if one.top1 is None else f"{100 * one.top1:.1f} ± {100 * one.error:.1f}",
-        "kept" if kept else "tied" if one.tied else "",
+        "kept" if kept else "tied" if one.tied else "dropped" if one.why else "",
     ]
+
+
+def _number(cost: float) -> str:
+    """Three digits; a count of millions in full, its lesser digits rounded."""
+    return f"{float(f'{cost:.3g}'):,.0f}" if cost >= 1000 else f"{cost:.3g}"
 
 
 def _notes(path: SearchPath) -> list[str]:

@@ -12,22 +12,31 @@ from types import FrameType
 @contextmanager
 def asked_to_stop() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C or a scheduler's SIGTERM has come: the step that it came in is finished first, for half a step's
-    weights are of no use. A second Ctrl-C ends at once. Outside the main thread signals are left alone.
+    weights are of no use. A second Ctrl-C ends at once. A signal that nobody asked about before the end is raised again
+    for whoever handled it before, so that it stops what comes after. Outside the main thread signals are left alone.
     """
-    came = False
+    came: int | None = None
+    heard = False
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal came
-        if came:
+        if came is not None:
             raise KeyboardInterrupt
-        came = True
+        came = number
+
+    def asked() -> bool:
+        nonlocal heard
+        heard = came is not None
+        return heard
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: came
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if came is not None and not heard:
+        signal.raise_signal(came)

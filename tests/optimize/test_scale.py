@@ -18,8 +18,9 @@ from paretovit.measurement import Conditions, Measurement
 from paretovit.optimize.match import ratio_to
 from paretovit.optimize.scale import PATH, Judge, Plan, scale, search
 from paretovit.optimize.scale_cost import Cost
-from paretovit.optimize.scale_factors import Grown, _crossing, grown, larger, permuted
+from paretovit.optimize.scale_factors import Grown, _crossing, grown, larger, permuted, scattered
 from paretovit.optimize.scale_sheet import scale_sheet
+from paretovit.optimize.search_folder import check_same, keep_path
 from paretovit.report.figures.scaling_path import draw_path
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.store import Store
@@ -39,6 +40,11 @@ def formula(spec: ModelSpec, count: str = "macs") -> float:
         depth=d, heads=h, head_dim=e, mlp_ratio=r, image_px=image, patch_px=patch, num_classes=spec.num_classes
     )
     return float(counts[count])
+
+
+def times_the_start(spec: ModelSpec) -> float:
+    """Multiply-accumulates over those of the start."""
+    return formula(spec) / formula(START)
 
 
 def accuracy(spec: ModelSpec) -> float:
@@ -162,12 +168,51 @@ def test_a_search_killed_at_any_training_goes_on_to_the_same_path(tmp_path):
         assert idle.trained == []
 
 
+def test_a_path_that_is_gone_on_with_keeps_the_steps_that_were_there(store, tmp_path):
+    path = found(store, Scripted(), Plan(steps=2)).to_json()
+    file = tmp_path / "out" / PATH
+
+    def first(number: int, path: dict) -> dict:
+        return path | {"steps": path["steps"][:number]}
+
+    for number in (1, 2, 3):
+        keep_path(file, first(number, path))
+        assert json.loads(file.read_text()) == first(number, path)
+    whole = file.read_bytes()
+    for number in (1, 2, 3):
+        keep_path(file, first(number, path))
+        assert file.read_bytes() == whole
+    other = found(store, Scripted(), Plan(steps=1, factor=3.0)).to_json()
+    keep_path(file, first(1, other))  # its start is the same
+    assert file.read_bytes() == whole
+    keep_path(file, other)
+    assert json.loads(file.read_text()) == other
+
+
+def test_a_path_of_an_older_version_or_of_another_search_is_refused(tmp_path):
+    file, wanted = tmp_path / PATH, {"factor": 2.0, "halving": False}
+    check_same(file, wanted)
+    for found_there, why in (
+        ({"search": {"factor": 2.0}, "steps": []}, "older version, for it does not say the search's halving; give ano"),
+        ({"search": {"factor": 3.0, "halving": False}, "steps": []}, "a search with another factor; give another --ou"),
+        ({"steps": []}, "is not the path of a search; give another --out"),
+        ([1], "is not the path of a search; give another --out"),
+    ):
+        file.write_text(json.dumps(found_there), encoding="utf-8")
+        with pytest.raises(UserError, match=why):
+            check_same(file, wanted)
+    file.write_text('{"search"', encoding="utf-8")
+    with pytest.raises(UserError, match="is not the path of a search"):
+        check_same(file, wanted)
+
+
 def test_the_seed_decides_what_is_drawn():
-    macs = ratio_to(START, "macs")
     base = Grown("start", START, 1.0)
 
     def draw(seed: str) -> list[Grown]:
-        return permuted(base, 6, cost=macs, foretold=macs, tolerance=0.05, least_px=160, random=Random(seed))
+        return permuted(
+            base, 6, cost=times_the_start, foretold=times_the_start, tolerance=0.05, least_px=160, random=Random(seed)
+        )
 
     drawn = draw("0")
     assert drawn == draw("0") != draw("1")
@@ -224,9 +269,10 @@ def test_other_costs_are_met_too(store, cost):
 class Stopwatch:
     """Takes the place of `measure`: a latency of macs to some power and what an image costs besides."""
 
-    def __init__(self, broken: str = "") -> None:
+    def __init__(self, broken: str = "", busy: int = 0, wide: str = "", gone_after: int | None = None) -> None:
         self.measured: list[str] = []
-        self.broken = broken
+        self.broken, self.wide, self.gone_after = broken, wide, gone_after
+        self.busy = busy  # measurements of each model that others disturb
 
     @staticmethod
     def latency(spec: ModelSpec) -> float:
@@ -239,11 +285,14 @@ class Stopwatch:
             if store.has(wanted, indicators[0]):
                 continue
             self.measured.append(spec.key)
-            broken = bool(self.broken) and self.broken in spec.name
+            gone = self.gone_after is not None and len(self.measured) > self.gone_after
+            broken = gone or (bool(self.broken) and self.broken in spec.name)
             # the machine runs at half its speed for all but the first, which the anchor shows
             slow = 1.0 if spec.key == specs[0].key else 2.0
             value, anchor = slow * self.latency(spec), self.latency(specs[0])
-            timing = {"anchor_rounds": [slow * anchor] * 3, "anchor_reference": anchor}
+            timing = {"anchor_rounds": [slow * anchor] * 3, "anchor_reference": anchor, "rounds": 3, "sittings": 1}
+            timing["contended"] = self.measured.count(spec.key) <= self.busy
+            spread = 0.5 if self.wide and self.wide in spec.name else 0.01
             store.append(
                 [
                     Measurement(
@@ -251,6 +300,7 @@ class Stopwatch:
                         indicator=indicators[0],
                         unit="s",
                         value=None if broken else value,
+                        samples=() if broken else (value * (1 - spread), value, value * (1 + spread)),
                         conditions=wanted,
                         origin=replace(origin("measured"), timing=timing),
                         why="the process ended" if broken else "",
@@ -286,6 +336,60 @@ def test_a_model_that_cannot_be_measured_is_passed_over(store, monkeypatch):
     monkeypatch.setattr("paretovit.optimize.scale_cost.measure", Stopwatch(broken="start"))
     with pytest.raises(UserError, match="cannot be had: the process ended"):
         found(Store(Path(store.place).with_name("new.sqlite")), Scripted(), cost="latency_s")
+
+
+def test_what_others_disturbed_is_measured_again_and_then_gone_by(store, monkeypatch):
+    watch = Stopwatch(busy=2)
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", watch)
+    path = found(store, Scripted(), Plan(steps=1, tolerance=0.15), cost="latency_s")
+    assert set(map(watch.measured.count, watch.measured)) == {3}
+    for one in path.steps[1].candidates:
+        if one.top1 is not None:
+            assert one.grown.ratio == pytest.approx(watch.latency(one.spec) / watch.latency(START))
+
+
+def test_what_stays_unsound_is_refused_and_the_search_goes_on_with_others(store, monkeypatch):
+    wide = Stopwatch(wide="h3")
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", wide)
+    path = found(store, Scripted(), Plan(steps=1, tolerance=0.15), cost="latency_s")
+    heads = next(one for one in path.steps[1].candidates if one.grown.factor == "heads")
+    assert (heads.top1, heads.why) == (
+        None,
+        "3 measurements spread by more than 10% to either side; search on a quieter machine",
+    )
+    assert path.steps[1].kept.top1 is not None
+    quiet = Stopwatch()
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", quiet)
+    again = found(store, Scripted(), Plan(steps=1, tolerance=0.15), cost="latency_s")
+    assert again.to_json() == path.to_json()  # what was refused stays so, or the path would be another
+    assert quiet.measured == []
+
+
+def test_a_start_that_is_never_quiet_ends_the_search_and_is_tried_anew_by_the_next(store, monkeypatch):
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", Stopwatch(busy=99))
+    with pytest.raises(UserError, match=r"start cannot be had: others kept the machine busy in 3 of 3 measurements"):
+        found(store, Scripted(), Plan(steps=1), cost="latency_s")
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", Stopwatch())
+    assert found(store, Scripted(), Plan(steps=1, tolerance=0.15), cost="latency_s").steps[1].kept.cost
+
+
+def test_a_device_that_is_gone_ends_the_search_and_leaves_no_row(store, monkeypatch):
+    """Named "cpu" in the conditions of its rows, for there is no other device here."""
+    cost = Cost("latency_s", START, store)
+    cost.setting = replace(cost.setting, device="cuda:0")
+    monkeypatch.setattr("paretovit.cost.measure.device_name", lambda device: "a card")
+    watch = Stopwatch(gone_after=1)
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", lambda *a, **k: watch(*a, **(k | {"device": "cpu"})))
+    with pytest.raises(UserError, match=r"cuda:0 is gone \(the process ended\); .* the same command goes on"):
+        search(START, Plan(steps=1), cost, Judge(store, DEMO, "toy", "val", Scripted()))
+    assert [row.conditions.spec for row in store.rows("latency_s", every=True)] == [START.key]
+
+    def refuses(*args, **keys):
+        raise UserError("cuda:0 is not here")
+
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", refuses)
+    with pytest.raises(UserError, match=r"cuda:0 is not here; what was measured .* the same command goes on"):
+        search(START, Plan(steps=1), cost, Judge(store, DEMO, "toy", "val", Scripted()))
 
 
 def test_the_next_guess_lies_on_the_line_through_what_is_known():
@@ -352,3 +456,96 @@ def test_formula_and_counter_foretell_the_same(store, readout):
     for spec in (start, with_factors(start, Factors(3, 3, 10, 3, 30, 6))):
         assert cost.foretold(spec) == pytest.approx(ratio_to(start, "macs")(spec), rel=1e-12)
         assert cost.ratio(spec) == pytest.approx(ratio_to(start, "params")(spec), rel=1e-12)
+
+
+class Halting:
+    """Trains several by formula; what rests after so many epochs has come to a share of its last accuracy."""
+
+    def __init__(self, diverging: str = "", late: str = "") -> None:
+        self.diverging, self.late = diverging, late
+        self.epochs: dict[str, int] = {}  # that each model was trained for, by key
+
+    def __call__(self, specs, until=None):
+        for spec in reversed(specs):  # in another order than they were asked for
+            self.epochs[spec.key] = max(self.epochs.get(spec.key, 0), until or DEMO.epochs)
+            if self.diverging and self.diverging in spec.name:
+                yield spec, Unmeasurable("loss nan at step 7")
+            elif until is None:
+                yield spec, Scripted()(spec)
+            else:
+                behind = bool(self.late) and self.late in spec.name and until < DEMO.epochs / 3
+                yield spec, accuracy(spec) * (until / DEMO.epochs) ** (0.9 if behind else 0.1)
+
+
+def halved(store: Store, many: Halting, plan: Plan):
+    def alone(spec: ModelSpec) -> list[Measurement]:
+        raise AssertionError("several are trained by those who can")
+
+    judge = Judge(store, DEMO, "toy", "val", alone, many=many)
+    return search(START, plan, Cost("macs", START, store), judge)
+
+
+def test_halving_comes_to_the_same_model_for_half_of_the_epochs(store, tmp_path):
+    many = Halting()
+    path = halved(store, many, Plan(steps=2, halving=True))
+    with Store(tmp_path / "full.sqlite") as other:
+        whole = found(other, Scripted(), Plan(steps=2))
+    assert [step.kept.spec for step in path.steps] == [step.kept.spec for step in whole.steps]
+    spent = [many.epochs[one.spec.key] for one in path.steps[1].candidates if not one.grown.why]
+    assert sorted(spent) == [4, 4, 4, 8, 15, 15]  # a quarter of 15 epochs, a half, and all
+    assert [one.top1 is not None for one in path.steps[1].candidates].count(True) == 2
+    dropped = next(one for one in path.steps[1].candidates if many.epochs[one.spec.key] == 4)
+    assert dropped.why.startswith("in the worse half after 4 of 15 epochs, top-1 ")
+    again = Halting()
+    assert halved(store, again, Plan(steps=2, halving=True)).to_json() == path.to_json()
+
+
+def test_halving_drops_what_is_late_and_what_diverges_first(store):
+    best = "d12 h2 e64 r4 I160 p16"
+    path = halved(store, Halting(late=best), Plan(steps=1, halving=True))
+    assert path.steps[1].kept.spec.name.removeprefix("start ") != best
+    with Store("sqlite://") as other:
+        path = halved(other, Halting(diverging=best), Plan(steps=1, halving=True))
+        lost = next(one for one in path.steps[1].candidates if best in one.spec.name)
+        assert lost.why == "in the worse half after 4 of 15 epochs, top-1 0.0%"
+        (row,) = other.rows("top1", spec=lost.spec.key)
+        assert row.why == "the training diverged: loss nan at step 7"
+
+
+def test_a_predictor_tells_where_to_measure(store, monkeypatch, tmp_path):
+    """A cost that multiply-accumulates foretell badly, but the predictor well, takes fewer measurements to meet."""
+    monkeypatch.setattr(
+        Stopwatch, "latency", staticmethod(lambda s: 1e-4 * s.stages[0].depth + 1e-12 * formula(s) + 1e-3)
+    )
+    plan = Plan(steps=2, tolerance=0.15)
+    blind, told = Stopwatch(), Stopwatch()
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", blind)
+    with Store(tmp_path / "blind.sqlite") as other:
+        found(other, Scripted(), plan, cost="latency_s")
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", told)
+    path = found(store, Scripted(), replace(plan, predict=30), cost="latency_s")
+    assert len(told.measured) - 30 < len(blind.measured)
+    for one in path.steps[2].candidates:
+        if one.top1 is not None:
+            value, low, high = one.predicted
+            assert low < value < high
+            assert value == pytest.approx(one.grown.ratio, rel=0.1)
+    rows = len(store.rows("latency_s", every=True))
+    assert found(store, Scripted(), replace(plan, predict=30), cost="latency_s").to_json() == path.to_json()
+    assert len(store.rows("latency_s", every=True)) == rows
+
+
+def test_models_of_a_predictor_are_of_all_sizes_and_drawn_by_the_seed():
+    base = Grown("start", START, 1.0)
+    drawn = scattered(base, 24, 16.0, times_the_start, Random("a"))
+    assert (
+        drawn
+        == scattered(base, 24, 16.0, times_the_start, Random("a"))
+        != scattered(base, 24, 16.0, times_the_start, Random("b"))
+    )
+    sizes = [one.ratio for one in drawn]
+    assert len(drawn) == 24
+    assert sum(ratio < 4 for ratio in sizes) in range(9, 16)
+    assert 0.7 < min(sizes) < 1.6 < 10 < max(sizes) < 21
+    for column in zip(*(factors_of(one.spec) for one in drawn), strict=True):
+        assert len(set(column)) > 2

@@ -150,8 +150,8 @@ def _drawn(
     x_span = span([point["cost"] for point in points], before=0.04, after=0.22, log=all(p["cost"] > 0 for p in points))
     reach = [point[end] for point in points for end in ("quality", "low", "high") if point[end] is not None]
     y_span = span(reach, after=0.08)
-    heights = spread([y_span.position(point["quality"]) for point in kept], _LABEL_PX / HEIGHT)
-    for point, height in zip(kept, heights, strict=True):
+    heights = spread([y_span.position(point["quality"]) for point in kept[1:]], _LABEL_PX / HEIGHT)
+    for point, height in zip(kept[1:], heights, strict=True):
         point["label_y"] = y_span.value(height)
     candidates, path = Data(points), Data(kept)
     x = alt.X("cost:Q", title=axes[0], scale=x_span.scale, axis=alt.Axis(tickCount=7, format="~r"))
@@ -167,9 +167,18 @@ def _drawn(
         tooltip=[*tooltip, alt.Tooltip("cost:Q", title=axes[0]), alt.Tooltip("quality:Q", title=axes[1])],
     )
     line = path.chart.mark_line(color=_KEPT, strokeWidth=1.8).encode(x=x, y=y, order="at:Q")
-    texts = path.chart.mark_text(align="left", dx=9, dy=-11, fontSize=12, color=INK).encode(
-        x=x, y=alt.Y("label_y:Q", title=axes[1]), text="label:N"
+    changes = (
+        path.chart.transform_filter("datum.at > 0")
+        .mark_text(align="left", dx=9, dy=-11, fontSize=12, color=INK)
+        .encode(x=x, y=alt.Y("label_y:Q", title=axes[1]), text="label:N")
+    )
+    # below its point where the line leaves it upwards
+    falls = len(kept) > 1 and kept[1]["quality"] < kept[0]["quality"]
+    first = (
+        path.chart.transform_filter("datum.at == 0")
+        .mark_text(align="left", dx=9, dy=-11 if falls else 15, fontSize=12, color=INK)
+        .encode(x=x, y=y, text="label:N")
     )
     words = ", ".join(f"{letter} {words}" for words, letter in TITLES.values())
-    chart = alt.layer(bars, line, marks, texts).properties(width=WIDTH, height=HEIGHT)
+    chart = alt.layer(bars, line, marks, changes, first).properties(width=WIDTH, height=HEIGHT)
     return dressed(chart, title, [subtitle, f"Bars: where a value may lie. Letters: {words}."], candidates, path)

@@ -1,0 +1,182 @@
+"""Trainings of a search for real: at once, halted, killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from multiprocessing import active_children
+from pathlib import Path
+
+import pytest
+
+from paretovit.errors import Unmeasurable, UserError
+from paretovit.measurement import Measurement
+from paretovit.optimize.scale import PATH, Plan, SearchPath, scale
+from paretovit.optimize.scale_train import Trainings, accuracies
+from paretovit.store import Store
+from paretovit.training.folder import exclusive
+from paretovit.training.loop import STATE
+from paretovit.training.recipe import DEMO
+from paretovit.zoo.catalog import resolve
+from paretovit.zoo.factors import Factors, with_factors
+
+START = resolve("vit_pico_patch4_8", in_chans=1, num_classes=10)
+SPECS = [with_factors(START, Factors(1, 1, 8 + 2 * more, 2, 8, 4)) for more in range(3)]
+SHORT = replace(DEMO, epochs=3, warmup_epochs=0, train_images=100)
+
+
+def trainings(runs: Path, **keys) -> Trainings:
+    return Trainings(**({"data": "digits", "recipe": SHORT, "runs": runs} | keys))
+
+
+def curve(rows) -> list[list[float]]:
+    return next(row.origin.timing["curve"] for row in rows if row.indicator == "top1")
+
+
+def test_a_training_that_rested_comes_to_what_one_without_rest_does(tmp_path):
+    whole = curve(trainings(tmp_path / "whole").one(SPECS[0]))
+    halting = trainings(tmp_path / "halting")
+    ((_, first),) = halting([SPECS[0]], 1)
+    assert first == whole[0][1]
+    before = (tmp_path / "halting" / SPECS[0].key / STATE).stat().st_mtime_ns
+    ((_, again),) = halting([SPECS[0]], 1)
+    assert again == first
+    assert (tmp_path / "halting" / SPECS[0].key / STATE).stat().st_mtime_ns == before  # read, not trained
+    ((_, second),) = halting([SPECS[0]], 2)
+    assert second == whole[1][1]
+    ((_, rows),) = halting([SPECS[0]])
+    assert curve(rows) == whole
+    assert accuracies(tmp_path / "halting" / SPECS[0].key) == [top1 for _, top1 in whole]
+    assert accuracies(tmp_path / "none") == []
+
+
+def test_what_diverges_is_an_outcome_and_alone_an_error(tmp_path):
+    wild = trainings(tmp_path, recipe=replace(SHORT, lr=1e30, clip_grad=None))
+    assert pickle.loads(pickle.dumps(Unmeasurable("why"))).args == ("why",)  # as it comes from another process
+    ((_, outcome),) = wild([SPECS[0]])
+    assert isinstance(outcome, Unmeasurable)
+    with pytest.raises(Unmeasurable):
+        wild.one(SPECS[0])
+
+
+@pytest.mark.parametrize(("bad", "why"), [({"jobs": 0}, "at least 1"), ({"jobs": 2, "device": "cuda"}, "for the CPU")])
+def test_jobs_out_of_range_are_refused(tmp_path, bad, why):
+    with pytest.raises(UserError, match=why):
+        trainings(tmp_path, **bad)
+
+
+@pytest.mark.slow
+def test_two_at_once_come_to_what_one_after_the_other_does(tmp_path):
+    one = dict(trainings(tmp_path / "one")(SPECS))
+    with trainings(tmp_path / "two", jobs=2) as at_once:
+        rested = dict(at_once(SPECS[:2], 1))
+        workers = {process.pid for process in active_children()}
+        two = dict(at_once(SPECS))
+        assert {process.pid for process in active_children()} == workers  # those that were there go on
+        assert len(workers) == 2
+    assert not active_children()
+    for spec in SPECS[:2]:
+        assert rested[spec] == curve(one[spec])[0][1]
+    assert set(one) == set(two) == set(SPECS)
+    for spec in SPECS:
+        assert all(isinstance(row, Measurement) for row in two[spec])
+        assert curve(two[spec]) == curve(one[spec])
+        values = [{row.indicator: row.value for row in rows[spec] if row.unit != "s"} for rows in (one, two)]
+        assert values[0] == values[1]
+
+
+_LONG = """
+import sys
+sys.path.insert(0, {tests!r})
+from dataclasses import replace
+from pathlib import Path
+from test_scale_train import SHORT, SPECS, trainings
+if __name__ == "__main__":
+    with trainings(Path(sys.argv[1]), recipe=replace(SHORT, epochs=100_000), jobs=2) as at_once:
+        list(at_once(SPECS))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_workers_do_not_outlive_their_parent(tmp_path, how):
+    """Both trainings are under way when the parent is gone: soon nobody holds their folders, and they can go on."""
+    script = tmp_path / "long.py"
+    script.write_text(_LONG.format(tests=str(Path(__file__).parent)), encoding="utf-8")
+    runs = tmp_path / "runs"
+    process = subprocess.Popen([sys.executable, str(script), str(runs)], stderr=subprocess.PIPE, text=True)
+    states = [runs / spec.key / STATE for spec in SPECS[:2]]
+    try:
+        _wait_until(lambda: process.poll() is not None or all(state.exists() for state in states))
+        assert process.poll() is None, process.stderr.read()
+        os.kill(process.pid, how)
+        _, said = process.communicate(timeout=120)
+        assert how == signal.SIGKILL or "stopped; what was measured and trained is kept" in said
+        for state in states:
+            _wait_until(lambda folder=state.parent: _is_free(folder))
+            assert len(accuracies(state.parent)) >= 1
+        assert how == signal.SIGKILL or not (runs / SPECS[2].key).exists()  # what waited was not begun
+    finally:
+        process.kill()
+
+
+_SEARCH = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_scale_train import searched
+if __name__ == "__main__":
+    searched(Path(sys.argv[1]), jobs=2)
+"""
+
+
+def searched(folder: Path, jobs: int) -> SearchPath:
+    """One step by halving; the kept models' folders and the rows in `folder`."""
+    with Store(folder / "rows.sqlite") as store:
+        return scale(
+            "vit_pico_patch4_8", "digits", SHORT, Plan(steps=1, halving=True), cost="macs", out=folder / "out",
+            store=store, jobs=jobs,
+        )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_search_killed_among_trainings_goes_on_to_the_path_of_one_after_the_other(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    whole = searched(tmp_path / "one", jobs=1).to_json()
+    script = tmp_path / "search.py"
+    script.write_text(_SEARCH.format(tests=str(Path(__file__).parent)), encoding="utf-8")
+    command, out = [sys.executable, str(script), str(tmp_path / "two")], tmp_path / "two" / "out"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        # the start's own, and one of the step that follows
+        _wait_until(lambda: process.poll() is not None or len(list(out.glob(f"runs/*/{STATE}"))) >= 2)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert len(json.loads((out / PATH).read_text())["steps"]) == 1, "killed too late to show anything"
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=400, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((out / PATH).read_text()) == whole
+
+
+def _is_free(folder: Path) -> bool:
+    try:
+        with exclusive(folder):
+            return True
+    except UserError:
+        return False
+
+
+def _wait_until(holds, seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
