@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from paretovit.cli.app import STORE, DataName, Device, Json, StoreUrl, app, open_store, show
+
+if TYPE_CHECKING:
+    from paretovit.training.energy import Energy
 
 
 @app.command()
@@ -36,8 +39,14 @@ def train(
     grad_checkpointing: Annotated[
         bool, typer.Option("--grad-checkpointing", help="Less memory, more time: activations are worked out twice.")
     ] = False,
+    fsdp: Annotated[
+        bool, typer.Option("--fsdp", help="Under torchrun: every process keeps a part of the model, not all of it.")
+    ] = False,
     keep: Annotated[int, typer.Option("--keep", help="Keep the models of so many last epochs.")] = 0,
     tracker: Annotated[list[str] | None, typer.Option("--tracker", help="tensorboard, wandb or mlflow.")] = None,
+    assume: Annotated[
+        list[str] | None, typer.Option("--assume", help="watts=NUMBER: the machine's power, where no meter tells.")
+    ] = None,
     device: Device = "cpu",
     store: StoreUrl = STORE,
     as_json: Json = False,
@@ -64,6 +73,8 @@ def train(
         workers=workers,
         compile=compile_,
         checkpointing=grad_checkpointing,
+        fsdp=fsdp,
+        energy=_energy(device, assume or []),
         keep=keep,
         trackers=tuple(tracker or ()),
     )
@@ -97,6 +108,23 @@ def train(
                 f"\n{stop}:\n{shlex.join(['paretovit', *(w for w in sys.argv[1:] if w != '--no-resume')])}", err=True
             )
             raise typer.Exit(0) from None
+        if not result.is_first:
+            return
         rows.append([row for row in result.rows if not rows.has(row.conditions, row.indicator)], [begun.spec])
     show(result.rows, as_json)
     typer.echo(f"checkpoint: {result.checkpoint}", err=True)
+
+
+def _energy(device: str, assume: list[str]) -> Energy:
+    """The device's meter, lent to the loop, or why there is none."""
+    from paretovit.cost.assumptions import pairs
+    from paretovit.cost.power import meter
+    from paretovit.cost.subject import Setting
+    from paretovit.errors import Unmeasurable
+    from paretovit.training.energy import Energy
+
+    stated = tuple((name, value) for name, value in pairs(assume).items() if name == "watts")
+    try:
+        return Energy(meter=meter(Setting(device=device, assumed=stated)), stated=stated)
+    except Unmeasurable as error:
+        return Energy(meter=None, why=str(error))

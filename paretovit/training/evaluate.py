@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,6 +28,7 @@ class Score:
     loss             mean cross-entropy in nat
     seconds          of all forward passes, normalising included
     by_class         per class, how many there are of it and for how many it came first
+    right            per image, 1 if the right class came first
     by_confidence    per bin of equal width from 0 to 1, over the highest probability of an image: how many are in it,
                      the sum of these probabilities, and how many of them were right
     """
@@ -36,6 +39,7 @@ class Score:
     loss: float
     seconds: float
     by_class: tuple[tuple[int, int], ...] = ()
+    right: tuple[int, ...] = ()
     by_confidence: tuple[tuple[int, float, int], ...] = ()
 
     @property
@@ -55,7 +59,7 @@ def score(
     in_detail: bool = False,
 ) -> Score:
     """One pass over a split in evaluation mode; the module is left in the mode it was in. Of `share=(r, n)` the images
-    r, r + n, ... are looked at. `by_class` and `by_confidence` are filled in where `in_detail` asks for them.
+    r, r + n, ... are looked at. `by_class`, `right` and `by_confidence` are filled in where `in_detail` asks for them.
 
     Raises `Unmeasurable` if the model gives numbers that are not finite: those rank no classes.
     """
@@ -65,10 +69,12 @@ def score(
     loss = 0.0
     classes = torch.zeros(images.num_classes, 2, dtype=torch.int64)
     bins = torch.zeros(BINS, 3, dtype=torch.float64)
+    firsts = bytearray()
     begin = time.perf_counter()
     try:
         with torch.no_grad():
-            for index in torch.arange(len(images))[share[0] :: share[1]].split(batch_size):
+            mine, of_first = (torch.arange(len(images))[r :: share[1]].split(batch_size) for r in (share[0], 0))
+            for index in mine:
                 labels = images.labels[index].to(device)
                 logits = module(images.normalised(images.pixels[index].to(device))).float()
                 if not torch.isfinite(logits).all():
@@ -79,11 +85,14 @@ def score(
                 loss += float(F.cross_entropy(logits, labels, reduction="sum"))
                 if in_detail:
                     right, labels = ranked[:, 0].cpu(), labels.cpu()
+                    firsts += bytes(right.tolist())
                     classes += torch.stack([labels.bincount(w, images.num_classes) for w in (None, right)], 1).long()
                     confidence = logits.softmax(1).amax(1).cpu().double()
                     place = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
                     facts = torch.stack((torch.ones_like(confidence), confidence, right.double()), 1)
                     bins.index_add_(0, place, facts)
+            for _ in of_first[len(mine) :]:  # what is shared out is put together by all: they call equally often
+                module(images.normalised(images.pixels[:1].to(device)))
     finally:
         module.train(was_training)
     seconds = time.perf_counter() - begin
@@ -93,7 +102,10 @@ def score(
         return found
     by_confidence = tuple((int(count), total, int(right)) for count, total, right in bins.tolist())
     return replace(
-        found, by_class=tuple((count, hits) for count, hits in classes.tolist()), by_confidence=by_confidence
+        found,
+        by_class=tuple((count, hits) for count, hits in classes.tolist()),
+        right=tuple(firsts),
+        by_confidence=by_confidence,
     )
 
 
@@ -106,17 +118,27 @@ def evaluate(
     seed: int | None = None,
     batch_size: int = 256,
     device: str = "cpu",
+    served: nn.Module | None = None,
+    served_by: Mapping[str, Any] | None = None,
 ) -> list[Measurement]:
     """Rows of top-1 and top-5 accuracy and of the calibration error; none for made-up images. `recipe` and `seed` say
     how it was trained. The top-1 row has the accuracy of every class in `origin.timing`, and how fast the pass was.
 
+    Where the same model is also `served` by a runtime, the rows of what that makes of it follow, and how much of the
+    top-1 accuracy is lost to it; `served_by` are their further conditions.
+
     Raises `UserError` for a model and images that do not go together.
     """
-    from paretovit.training.rows import accuracy_rows
+    from paretovit.training.rows import accuracy_rows, drop_row
 
     check_fit(spec, images)
-    found = score(module, images, batch_size=batch_size, device=device, in_detail=True)
-    return accuracy_rows(spec, images, found, recipe, seed)
+    own = score(module, images, batch_size=batch_size, device=device, in_detail=True)
+    rows = accuracy_rows(spec, images, own, recipe, seed)
+    if served is None or not rows:
+        return rows
+    other = score(served, images, batch_size=batch_size, device=device, in_detail=True)
+    theirs = [*accuracy_rows(spec, images, other, recipe, seed), drop_row(spec, images, own, other, recipe, seed)]
+    return rows + [replace(row, conditions=replace(row.conditions, **(served_by or {}))) for row in theirs]
 
 
 def check_fit(spec: ModelSpec, images: Images) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor
 
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec
@@ -59,17 +59,18 @@ def emptied(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def keep(folder: Path, spec: ModelSpec, module: nn.Module, epochs: list[Epoch], *, last: int) -> None:
-    """Write the model after the last of `epochs`, and again in `best/` and `epoch-.../` where it belongs there.
+def keep(folder: Path, spec: ModelSpec, weights: dict[str, Tensor], epochs: list[Epoch], *, last: int) -> None:
+    """Write the model after the last of `epochs`, its weights and buffers, and again in `best/` and `epoch-.../` where
+    it belongs there.
 
     Raises `UserError` if the disk refuses.
     """
-    save_model(folder, spec, module)
+    save_model(folder, spec, weights)
     newest = epochs[-1]
     if all(newest.score.hits1 > before.score.hits1 for before in epochs[:-1]):
-        save_model(folder / BEST, spec, module)
+        save_model(folder / BEST, spec, weights)
     if last:
-        save_model(folder / f"epoch-{newest.number:04}", spec, module)
+        save_model(folder / f"epoch-{newest.number:04}", spec, weights)
         for old in _epochs(folder)[:-last]:
             shutil.rmtree(old)
 

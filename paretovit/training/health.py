@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from paretovit.errors import Unmeasurable
+from paretovit.training.shards import whole
 
 _DIVERGED = 10.0  # times the loss of the first steps
 _STEPS = 20  # that the first loss is averaged over, and the last
@@ -44,7 +45,7 @@ class Health:
         for name, parameter in self.module.named_parameters():
             if parameter.grad is not None:
                 layer = _layer(name)
-                norms[layer] = math.hypot(norms.get(layer, 0.0), float(parameter.grad.norm()))
+                norms[layer] = math.hypot(norms.get(layer, 0.0), float(whole(parameter.grad.norm())))
         broken = [layer for layer, norm in norms.items() if not math.isfinite(norm)]
         largest = sorted((item for item in norms.items() if math.isfinite(item[1])), key=lambda item: -item[1])[:3]
         words = []

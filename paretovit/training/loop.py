@@ -26,6 +26,7 @@ from paretovit.measurement import Measurement
 from paretovit.spec import ModelSpec
 from paretovit.training.batches import batches, seed_of, steps_per_epoch
 from paretovit.training.data import Data, Images
+from paretovit.training.energy import Energy, Meter
 from paretovit.training.evaluate import Score, check_fit, score
 from paretovit.training.folder import emptied, exclusive, keep
 from paretovit.training.health import Health, peak_bytes, watch_memory
@@ -35,7 +36,8 @@ from paretovit.training.optimizer import make_optimizer, redraw, with_dropout
 from paretovit.training.progress import Tick, Watch, silent
 from paretovit.training.recipe import DEMO, Recipe, lr_at
 from paretovit.training.rows import Epoch, training_rows
-from paretovit.training.run import STATE, Run, how_trained, identity_of
+from paretovit.training.run import STATE, Run, how_trained, identity_of, looks, weights_of
+from paretovit.training.shards import whole
 from paretovit.training.splits import split
 from paretovit.training.team import Team
 from paretovit.zoo.build import build
@@ -67,6 +69,9 @@ class Execution:
     keep            epochs whose models are kept in folders of their own, the last ones
     save_every_s    seconds after which the state is written within an epoch
     trackers        accelerate's names, such as "tensorboard", "wandb", "mlflow"
+    fsdp            True to share the model itself out over the processes of `torchrun`, as `shards.py` does; else each
+                    has all of it
+    energy          what tells how much energy the run takes; None for no row of it
     """
 
     workers: int = 0
@@ -75,19 +80,25 @@ class Execution:
     keep: int = 0
     save_every_s: float = 300.0
     trackers: tuple[Any, ...] = ()
+    fsdp: bool = False
+    energy: Energy | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 0 or self.keep < 0 or self.save_every_s <= 0:
             raise UserError("workers and keep must be 0 or more, and save_every_s above 0")
+        if self.fsdp and self.compile:
+            raise UserError("a model that is shared out (--fsdp) is not compiled; leave out one of the two")
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The rows of a finished training, the folder of its checkpoint, and the trained module in evaluation mode."""
+    """The rows of a finished training, the folder of its checkpoint, and the trained module in evaluation mode. Of
+    several processes one `is_first`: the one to tell of it."""
 
     rows: list[Measurement]
     checkpoint: Path
     module: nn.Module
+    is_first: bool = True
 
 
 def train(
@@ -123,17 +134,25 @@ def train(
     images, held = split(data.train, recipe)
     watched = data.val if held is None else held
 
-    team = Team(device, trackers=execution.trackers, folder=out)
+    if execution.fsdp and (after_step is not None or objective is not None or recipe.amp_dtype == "float16"):
+        raise UserError("what is shared out (fsdp) is trained by its recipe alone, in float32 or bfloat16")
+    team = Team(device, trackers=execution.trackers, folder=out, fsdp=execution.fsdp)
+    energy = execution.energy
+    if energy is not None and team.size > 1:
+        energy = Energy(meter=None, why="several processes trained it, whose meters may count the same twice")
     with exclusive(out) if team.is_first else nullcontext(), asked_to_stop() as asked:
         run = _begun(spec, data, recipe, begin, team, execution)
         if objective is None:
             teacher = teacher_of(recipe, in_chans=spec.in_chans, num_classes=spec.num_classes, device=team.device)
             objective = Classification(recipe, teacher)
-        loop = _Loop(run, recipe, images, objective, after_step, execution, team, out, asked, progress)
+        meter = None if energy is None else energy.meter
+        name = "" if energy is None else energy.name
+        loop = _Loop(run, recipe, images, objective, after_step, execution, team, out, asked, progress, meter, name)
         if resume and (out / STATE).exists():
             run.restore(out / STATE, team, _DEFAULTS)
+            weights = weights_of(run.kept)
             if run.epochs and team.is_first:
-                keep(out, spec, run.kept, run.epochs, last=execution.keep)  # a kill may have come between the files
+                keep(out, spec, weights, run.epochs, last=execution.keep)  # a kill may have come between the files
         elif resume and (out / WEIGHTS).exists():
             raise UserError(f"{out} holds a model but not how far its training is; give another --out")
         elif team.is_first:
@@ -147,8 +166,9 @@ def train(
                     epoch = replace(epoch, final=judged(run.kept, data.val, team))
                 run.end_epoch(epoch)
                 run.save(out / STATE, team)
+                weights = weights_of(run.kept)
                 if team.is_first:
-                    keep(out, spec, run.kept, run.epochs, last=execution.keep)
+                    keep(out, spec, weights, run.epochs, last=execution.keep)
         except KeyboardInterrupt:
             if run.settled and run.steps:
                 run.save(out / STATE, team)
@@ -160,9 +180,21 @@ def train(
 
     threads = torch.get_num_threads() if device == "cpu" else None
     rows = training_rows(
-        spec, data.val, recipe, run.epochs, device=device, threads=threads, made=run.made, label=run.label
+        spec,
+        data.val,
+        recipe,
+        run.epochs,
+        device=device,
+        threads=threads,
+        made=run.made,
+        label=run.label,
+        energy=energy,
     )
-    return TrainResult(rows, out, run.kept.eval())
+    trained = run.kept
+    if team.fsdp:
+        trained = build(spec)
+        trained.load_state_dict(weights)
+    return TrainResult(rows, out, trained.eval(), team.is_first)
 
 
 # what files of before do not state of a run
@@ -185,6 +217,8 @@ def _begun(spec: ModelSpec, data: Data, recipe: Recipe, begin: Begin | None, tea
     if recipe.teacher and hasattr(module, "set_distilled_training"):
         module.set_distilled_training(True)  # type: ignore[operator]
     average = None if recipe.ema is None else ModelEmaV3(module, decay=recipe.ema, exclude_buffers=True)
+    for part in (module,) if average is None else (module, average.module):
+        team.share_out(part)
     return Run(
         identity=identity_of(spec, data, recipe, "new ones" if begin is None else begin.name),
         label=recipe.label if begin is None else f"{recipe.label}, from {begin.name}",
@@ -194,6 +228,7 @@ def _begun(spec: ModelSpec, data: Data, recipe: Recipe, begin: Begin | None, tea
         scaler=torch.amp.GradScaler(team.device.type, enabled=recipe.amp_dtype == "float16"),
         average=average,
         made=origin("trained"),
+        images=looks(data.val),
     )
 
 
@@ -211,6 +246,8 @@ class _Loop:
     out: Path
     asked: Callable[[], bool]
     progress: Watch
+    meter: Meter | None
+    metered_by: str
 
     def __post_init__(self) -> None:
         self.spread = self.team.spread(self.run.module)
@@ -230,16 +267,20 @@ class _Loop:
         run.module.train()
         watch_memory(device)
         share, workers = (team.rank, team.size), self.execution.workers
-        seconds_before = run.seconds
+        seconds_before, joules_before = run.seconds, run.joules
+        run.meter = self.metered_by if not run.steps or run.meter == self.metered_by else ""
+        joules = 0.0 if self.meter is None else self.meter.joules()
         begin = saved = time.perf_counter()
         for pixels, targets in batches(
             self.images, recipe, number, device, start=run.steps, share=share, workers=workers
         ):
             step = (number - 1) * self.steps + run.steps
-            loss = team.total(self.step(pixels, targets, step))[0] / team.size
+            loss = self.step(pixels, targets, step)
             now = time.perf_counter()
             run.steps, run.seen = run.steps + 1, run.seen + len(targets) * team.size
             run.loss, run.seconds, run.settled = run.loss + loss, seconds_before + now - begin, True
+            if self.meter is not None:
+                run.joules = joules_before + self.meter.joules() - joules
             self.progress(
                 Tick(
                     epoch=number,
@@ -261,10 +302,20 @@ class _Loop:
         result = judged(run.kept, watched, team)
         loss = run.loss / self.steps
         team.tell({"loss": loss, "top1": result.hits1 / result.images}, number * self.steps)
-        return Epoch(number=number, loss=loss, seconds=run.seconds, images=run.seen, score=result, peak_bytes=peak)
+        return Epoch(
+            number=number,
+            loss=loss,
+            seconds=run.seconds,
+            images=run.seen,
+            score=result,
+            peak_bytes=peak,
+            joules=run.joules if run.meter else None,
+            meter=run.meter,
+        )
 
     def step(self, pixels: Tensor, targets: Tensor, step: int) -> float:
-        """One step of the optimizer on a batch, in as many parts as the recipe says; the mean loss."""
+        """One step of the optimizer on a batch, in as many parts as the recipe says; the mean loss, of all
+        processes."""
         run, recipe = self.run, self.recipe
         run.settled = False
         redraw(run.module, recipe, step)
@@ -281,9 +332,10 @@ class _Loop:
                 run.scaler.scale(total if weight == 1 else total * weight).backward()
             value += shown.item() * weight
         run.scaler.unscale_(run.optimizer)
-        norm = nn.utils.clip_grad_norm_(run.module.parameters(), recipe.clip_grad or math.inf).item()
+        norm = whole(nn.utils.clip_grad_norm_(run.module.parameters(), recipe.clip_grad or math.inf)).item()
         if run.scaler.is_enabled() and run.scaler.get_scale() > 1:
             norm = 0.0  # a gradient that is too large for float16 is left out by the scaler, which then scales less
+        value = self.team.total(value)[0] / self.team.size  # so that all of them stop, or none
         self.health.check(value, norm, step + 1)
         run.scaler.step(run.optimizer)
         run.scaler.update()

@@ -82,7 +82,7 @@ def teacher_of(recipe: Recipe, *, in_chans: int, num_classes: int, device: torch
         told, weights = on_skeleton(module, spec)
         module = Backbone(told)
         module.load_state_dict(weights)
-    return Teacher(module.to(device), spec.image_px)
+    return Teacher(module.to(device), spec.square_px)
 
 
 class Classification:

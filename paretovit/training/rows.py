@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -13,6 +14,7 @@ from paretovit.spec import ModelSpec
 
 if TYPE_CHECKING:
     from paretovit.training.data import Images
+    from paretovit.training.energy import Energy
     from paretovit.training.evaluate import Score
     from paretovit.training.recipe import Recipe
 
@@ -21,15 +23,18 @@ HELD_OUT = "held out of train"  # the split of training images that a recipe kee
 # Title, unit, and whether less is better. The calibration error is that of Guo et al. 2017, with 15 bins. Accuracies
 # are those after the last epoch; the loss is the mean cross-entropy over the last epoch, label smoothing included;
 # times are those of the training steps, validation and saving left out; an image seen again counts again; memory is
-# that of CUDA's allocator.
+# that of CUDA's allocator; energy is what the meter that a row names
+# counted during those steps, whoever used it.
 QUALITIES: dict[str, tuple[str, str, bool]] = {
     "top1": ("top-1 accuracy", "1", False),
     "top5": ("top-5 accuracy", "1", False),
+    "top1_drop": ("top-1 accuracy lost to the runtime", "1", True),
     "ece": ("calibration error", "1", True),
     "train_loss": ("training loss", "nat", True),
     "train_time_s": ("training time", "s", True),
     "train_epoch_s": ("training time per epoch", "s", True),
     "images_seen": ("images trained on", "1", True),
+    "train_run_energy_j": ("energy of the training run", "J", True),
     "train_peak_bytes": ("peak memory of the training run", "B", True),
 }
 
@@ -39,7 +44,8 @@ class Epoch:
     """A finished epoch, counted from 1: mean loss (nat), seconds and images of its steps, and the score after it.
 
     The score is on the images held out where some are; `final`, after the last epoch, is then on the split reported.
-    `peak_bytes` is the most memory that was in use during the steps, where that is known.
+    `peak_bytes` is the most memory that was in use during the steps, where that is known; `joules` is what `meter`
+    counted meanwhile.
     """
 
     number: int
@@ -49,6 +55,8 @@ class Epoch:
     score: Score
     final: Score | None = None
     peak_bytes: int | None = None
+    joules: float | None = None
+    meter: str = ""
 
 
 def accuracy_rows(
@@ -78,6 +86,24 @@ def accuracy_rows(
     return rows
 
 
+def drop_row(
+    spec: ModelSpec, images: Images, own: Score, served: Score, recipe: str | None, seed: int | None
+) -> Measurement:
+    """How much less of the images are recognised in `served` than in `own`, two scores in detail of the same images.
+
+    The 95% interval in `origin.timing` is of the difference of paired shares, which images that both or neither
+    recognise do not widen: Agresti & Min 2005, "Simple improved confidence intervals for comparing matched
+    proportions", Statistics in Medicine 24 (half an image is added to each of the four cells).
+    """
+    pairs = list(zip(own.right, served.right, strict=True))
+    lost, won = pairs.count((1, 0)), pairs.count((0, 1))
+    n, b, c = own.images + 2, lost + 0.5, won + 0.5
+    half = 1.959964 * math.sqrt(b + c - (b - c) ** 2 / n) / n
+    facts = {"images": own.images, "lost": lost, "won": won, "interval_95": [(b - c) / n - half, (b - c) / n + half]}
+    conditions = Conditions(spec=spec.key, data=images.name, split=images.split, recipe=recipe, seed=seed)
+    return _row(spec, "top1_drop", ((lost - won) / own.images,), conditions, _with(origin("measured"), facts))
+
+
 def training_rows(
     spec: ModelSpec,
     images: Images,
@@ -88,6 +114,7 @@ def training_rows(
     threads: int | None,
     made: Origin,
     label: str | None = None,
+    energy: Energy | None = None,
 ) -> list[Measurement]:
     """The rows of a finished run: accuracy on `images`, and what the training took.
 
@@ -95,6 +122,7 @@ def training_rows(
     after the last epoch, or after the best if the recipe picks it. The first top-1 row keeps the curve, pairs of epoch
     and accuracy, and beside it what had been spent by then; where images were held out it is theirs, and the accuracy
     on `images` follows. Memory is a row where an allocator counted it; what the process took is a fact of the time.
+    Energy is a row where it was asked for, with a reason if there is no number.
     """
     label, last = label or recipe.label, epochs[-1]
     picked = max(epochs, key=lambda epoch: epoch.score.hits1) if recipe.pick == "best" else last
@@ -132,7 +160,23 @@ def training_rows(
     ]
     if peak is not None and not on_cpu:
         rows.append(_row(spec, "train_peak_bytes", (float(peak),), timed, made))
+    if energy is not None:
+        rows.append(_energy_row(spec, energy, epochs, timed, made))
     return rows
+
+
+def _energy_row(
+    spec: ModelSpec, energy: Energy, epochs: Sequence[Epoch], timed: Conditions, made: Origin
+) -> Measurement:
+    if energy.meter is not None:
+        timed = replace(timed, assumptions=(("energy", energy.meter.source), *energy.stated))
+    joules = [epoch.joules for epoch in epochs if epoch.joules is not None and epoch.meter == energy.name]
+    if energy.meter is not None and len(joules) == len(epochs):
+        return _row(spec, "train_run_energy_j", (sum(joules),), timed, made)
+    why = energy.why or f"only {len(joules)} of {len(epochs)} epochs were metered so ({energy.name})"
+    return Measurement(
+        model=spec.name, indicator="train_run_energy_j", unit="J", value=None, conditions=timed, origin=made, why=why
+    )
 
 
 def _row(

@@ -18,14 +18,16 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.measurement import Origin
 from paretovit.spec import ModelSpec
-from paretovit.training.data import Data
+from paretovit.training.data import Data, Images
 from paretovit.training.evaluate import Score
 from paretovit.training.recipe import Recipe
 from paretovit.training.rows import Epoch
+from paretovit.training.shards import part_like, whole
 from paretovit.training.team import Team
 from paretovit.zoo.checkpoint import load_about, load_tensors, save_tensors
 
 STATE = "training.safetensors"
+_UNDER_WAY = ("steps", "seen", "loss", "seconds", "joules", "meter")
 
 
 @dataclass
@@ -34,9 +36,11 @@ class Run:
 
     identity   what must be the same for a training to be gone on with, in words for messages
     label      the recipe as rows name it
+    images     how they were normalised, and the names of their classes: what a user of the model has to know
     epochs     those that are finished
-    steps, seen, loss, seconds
-               of the epoch that is under way: steps done, images seen, losses added up, time taken
+    steps, seen, loss, seconds, joules, meter
+               of the epoch that is under way: steps done, images seen, losses added up, time taken, energy counted by
+               the meter of that name; "" where not all of the epoch was metered alike
     settled    False while a step is changing the weights
     """
 
@@ -48,11 +52,14 @@ class Run:
     scaler: torch.amp.GradScaler
     average: ModelEmaV3 | None
     made: Origin
+    images: dict[str, Any] = field(default_factory=dict)
     epochs: list[Epoch] = field(default_factory=list)
     steps: int = 0
     seen: int = 0
     loss: float = 0.0
     seconds: float = 0.0
+    joules: float = 0.0
+    meter: str = ""
     settled: bool = True
     noise: dict[str, Tensor] = field(default_factory=dict)
 
@@ -64,27 +71,29 @@ class Run:
     def end_epoch(self, epoch: Epoch) -> None:
         """Count the epoch as finished; the next one is at its beginning."""
         self.epochs.append(epoch)
-        self.steps, self.seen, self.loss, self.seconds = 0, 0, 0.0, 0.0
+        self.steps, self.seen, self.loss, self.seconds, self.joules, self.meter = 0, 0, 0.0, 0.0, 0.0, ""
 
     def save(self, path: Path, team: Team) -> None:
         """Write everything. All processes are to call it; the first one writes. Raises `UserError` if the disk
         refuses; the file of before is then untouched."""
         content = self.optimizer.state_dict()
+        # what is shared out is put together: all processes take part in that
         places = {f"state/{index}": state for index, state in content["state"].items()}
         places |= {f"group/{index}": group for index, group in enumerate(content["param_groups"])}
         facts = {f"{place}/{name}": value for place, values in places.items() for name, value in values.items()}
-        tensors = {f"model/{name}": tensor for name, tensor in self.module.state_dict().items()}
+        tensors = {f"model/{name}": tensor for name, tensor in weights_of(self.module).items()}
         if self.average is not None:
-            tensors |= {f"average/{name}": tensor for name, tensor in self.average.module.state_dict().items()}
-        tensors |= {name: value for name, value in facts.items() if isinstance(value, Tensor)}
+            tensors |= {f"average/{name}": tensor for name, tensor in weights_of(self.average.module).items()}
+        tensors |= {name: whole(value) for name, value in facts.items() if isinstance(value, Tensor)}
         for kind, state in _random_states(team.device).items():
             tensors |= {f"random/{kind}/{rank}": mine for rank, mine in enumerate(team.gathered(state))}
         about = {
             "is": self.identity,
             "recipe": self.label,
             "seed": self.seed,
+            "images": self.images,
             "epochs": [asdict(epoch) for epoch in self.epochs],
-            "under_way": {"steps": self.steps, "seen": self.seen, "loss": self.loss, "seconds": self.seconds},
+            "under_way": {name: getattr(self, name) for name in _UNDER_WAY},
             "scaler": self.scaler.state_dict(),
             "origin": self.made.to_json(),
             # what else a group holds is made again from the recipe
@@ -107,14 +116,16 @@ class Run:
                     f"{path.parent} holds a training with {what} {had.get(what)}, not {wanted}; "
                     "give another --out, or start over with --no-resume"
                 )
-        self.module.load_state_dict(_under("model/", tensors))
+        _load(self.module, _under("model/", tensors))
         if self.average is not None:
-            self.average.module.load_state_dict(_under("average/", tensors))
+            _load(self.average.module, _under("average/", tensors))
         content = self.optimizer.state_dict()
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         for name, value in (tensors | about["numbers"]).items():
             place, _, rest = name.partition("/")
             index, _, entry = rest.partition("/")
             if place == "state":
+                value = part_like(value, parameters[int(index)]) if isinstance(value, Tensor) else value
                 content["state"].setdefault(int(index), {})[entry] = value
             elif place == "group":
                 content["param_groups"][int(index)][entry] = value
@@ -145,12 +156,27 @@ def identity_of(spec: ModelSpec, data: Data, recipe: Recipe, begun_from: str) ->
     return {"model": f"{spec.name} ({spec.key})", "data": sizes, "weights it begins with": begun_from, **fields}
 
 
+def looks(images: Images) -> dict[str, Any]:
+    """What the images of a run look like to its model, as the file has it."""
+    return {"mean": list(images.mean), "std": list(images.std), "class_names": list(images.class_names)}
+
+
 def how_trained(folder: Path) -> tuple[str | None, int | None]:
     """Label of the recipe and seed that a checkpoint was trained with; None for one that was not trained here."""
     if not (Path(folder) / STATE).exists():
         return None, None
     about = load_about(Path(folder) / STATE)
     return about["recipe"], about["seed"]
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers, whole; where they are shared out all processes are to ask for them."""
+    return {name: whole(tensor) for name, tensor in module.state_dict().items()}
+
+
+def _load(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    own = module.state_dict()
+    module.load_state_dict({name: part_like(tensor, own[name]) for name, tensor in weights.items()})
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -60,7 +60,7 @@ def start(
     if is_checkpoint or pretrained:
         own = resolve(model)
         spec = own if img_size is None else replace(own, image_px=img_size)
-        opened = open_data(data, img_size=spec.image_px, in_chans=spec.in_chans, **told)
+        opened = open_data(data, img_size=spec.square_px, in_chans=spec.in_chans, **told)
         found = opened.val.num_classes
         if found != own.num_classes and not new_head:
             raise UserError(
@@ -72,7 +72,7 @@ def start(
     spec = resolve(model, img_size=img_size)
     opened = open_data(data, **told)
     if opened.val.image_px != spec.image_px:
-        opened = open_data(data, img_size=spec.image_px, **told)
+        opened = open_data(data, img_size=spec.square_px, **told)
     val = opened.val
     return Start(resolve(model, img_size=img_size, in_chans=val.in_chans, num_classes=val.num_classes), opened, None)
 

@@ -1,6 +1,7 @@
 """One process, or several that train one model together under `torchrun`.
 
 What is said in the plural here is done by the library accelerate, and only then: a single process needs none of it.
+Where the processes also share out the model itself, `shards.py` does that.
 Every process sees the same batches drawn and works on its share of each, gradients are averaged, and one process, the
 first, writes and shows. With `n` processes the global batch is the recipe's `batch_size`, so a run does not become
 another one by being spread.
@@ -19,14 +20,22 @@ import torch
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
+from paretovit.training import shards
 
 
 class Team:
-    """The processes of a run: `rank` of `size`; trackers are names that accelerate knows, such as "tensorboard"."""
+    """The processes of a run: `rank` of `size`; trackers are names that accelerate knows, such as "tensorboard". With
+    `fsdp` each keeps a part of the model; that takes several: `UserError` for one alone."""
 
-    def __init__(self, device: str, *, trackers: Sequence[Any] = (), folder: Path | None = None) -> None:
+    def __init__(
+        self, device: str, *, trackers: Sequence[Any] = (), folder: Path | None = None, fsdp: bool = False
+    ) -> None:
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
-        self.rank, self.device = 0, torch.device(device)
+        if fsdp and self.size == 1:
+            raise UserError(
+                "one process has nobody to share a model with; type: torchrun --nproc-per-node N -m paretovit train ..."
+            )
+        self.rank, self.device, self.fsdp = 0, torch.device(device), fsdp
         self._helper: Any = None
         if self.size > 1 or trackers:
             self._helper = _accelerator(device, trackers, folder)
@@ -38,12 +47,19 @@ class Team:
     def is_first(self) -> bool:
         return self.rank == 0
 
+    def share_out(self, module: nn.Module) -> None:
+        """With `fsdp`, leave this process a part of the module; before it has an optimizer."""
+        if self.fsdp:
+            shards.share_out(module, self.device, self.size)
+
     def spread(self, module: nn.Module) -> nn.Module:
         """The module to call: its gradients are averaged over the processes."""
-        return module if self.size == 1 else self._helper.prepare_model(module)
+        return module if self.size == 1 or self.fsdp else self._helper.prepare_model(module)
 
     def quietly(self, module: nn.Module) -> AbstractContextManager[None]:
         """Gradients of what is done inside stay with this process."""
+        if self.fsdp:
+            return shards.gradients_stay(module)
         return nullcontext() if self.size == 1 else self._helper.no_sync(module)
 
     def total(self, *numbers: float) -> list[float]:

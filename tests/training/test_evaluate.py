@@ -150,3 +150,38 @@ def test_shares_of_the_images_add_up_to_all():
     whole = score(Ranks(), IMAGES)
     assert [half.images for half in halves] == [3, 2]
     assert sum(half.hits5 for half in halves) == whole.hits5
+
+
+def test_what_a_runtime_loses_is_a_row_beside_its_own_accuracy():
+    class Other(nn.Module):
+        """Right for images 0 and 1, where `Ranks` is right for the last one alone."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.eye(7)[images.flatten().long() % 2]
+
+    served_by = {"runtime": "r", "dtype": "int8"}
+    found = evaluate(spec_for(IMAGES), Ranks(), IMAGES, served=Other(), served_by=served_by)
+    own = [row for row in found if row.conditions.runtime is None]
+    served = {row.indicator: row for row in found if row.conditions.runtime == "r"}
+    assert [row.indicator for row in own] == ["top1", "top5", "ece"]
+    assert served["top1"].value == pytest.approx(2 / 5)
+    drop = served["top1_drop"]
+    assert drop.value == pytest.approx(-1 / 5)
+    assert (drop.origin.timing["lost"], drop.origin.timing["won"]) == (1, 2)
+    # n = 7, b = 1.5, c = 2.5: -1/7 and 1.96 sqrt(4 - 1/7) / 7 around it
+    assert drop.origin.timing["interval_95"] == pytest.approx([-1 / 7 - 0.54989, -1 / 7 + 0.54989], abs=1e-4)
+    assert drop.conditions.dtype == "int8"
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_all_processes_call_equally_often_for_a_model_may_be_shared_out_over_them(rank: int):
+    calls = []
+
+    class Counts(Ranks):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            calls.append(len(images))
+            return super().forward(images)
+
+    # shares of 2, 2 and 1 of the 5 images, one by one
+    assert score(Counts(), IMAGES, batch_size=1, share=(rank, 3)).images == (2, 2, 1)[rank]
+    assert calls == [1, 1]

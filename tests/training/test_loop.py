@@ -15,11 +15,11 @@ from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.training.data import Data, open_data
 from paretovit.training.data.fake import Fake
 from paretovit.training.folder import BEST
-from paretovit.training.loop import STATE, TrainResult, how_trained, make_optimizer, train
+from paretovit.training.loop import STATE, Execution, TrainResult, how_trained, make_optimizer, train
 from paretovit.training.progress import Tick, Watch
 from paretovit.training.recipe import Recipe
 from paretovit.zoo.build import build
-from paretovit.zoo.checkpoint import SPEC, WEIGHTS, load_model, save_model
+from paretovit.zoo.checkpoint import SPEC, WEIGHTS, load_about, load_model, save_model
 
 STEPS = 6  # of an epoch: 200 digits in batches of 32
 
@@ -317,3 +317,33 @@ def test_every_step_is_reported_with_the_accuracy_of_the_epoch_before(
     curve = dict(result.rows[0].origin.timing["curve"])
     assert [(tick.epoch, tick.done, tick.total) for tick in ticks] == [(1 + i // STEPS, i + 1, 18) for i in range(18)]
     assert [tick.top1 for tick in ticks] == [None] * STEPS + [curve[1]] * STEPS + [curve[2]] * STEPS
+
+
+@pytest.mark.slow
+def test_a_compiled_model_learns_as_one_that_is_not_and_is_kept_under_the_same_names(
+    tmp_path: Path, small_spec, few_digits, short
+):
+    recipe = replace(short, epochs=2, drop_path=0.0, accumulate=2, ema=0.9)
+    plain = train(small_spec, few_digits, recipe, out=tmp_path / "plain")
+    compiled = train(small_spec, few_digits, recipe, out=tmp_path / "fast", execution=Execution(compile=True))
+    # not the weights: the bias of keys has no gradient but rounding, which AdamW makes steps of
+    pixels = few_digits.val.normalised(few_digits.val.pixels)
+    torch.testing.assert_close(compiled.module(pixels), plain.module(pixels), atol=2e-3, rtol=1e-3)
+    losses = [[e["loss"] for e in load_about(r.checkpoint / STATE)["epochs"]] for r in (plain, compiled)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert load_model(tmp_path / "fast")[1].keys() == load_model(tmp_path / "plain")[1].keys()
+
+
+@pytest.mark.slow
+def test_a_compiled_training_that_was_stopped_goes_on(tmp_path: Path, small_spec, few_digits, short):
+    def stop(tick: Tick) -> None:
+        if tick.done == 8:
+            raise KeyboardInterrupt
+
+    compiled = Execution(compile=True)
+    whole = train(small_spec, few_digits, short, out=tmp_path / "whole", execution=compiled)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_spec, few_digits, short, out=tmp_path / "cut", execution=compiled, progress=stop)
+    cut = train(small_spec, few_digits, short, out=tmp_path / "cut", execution=compiled)
+    pixels = few_digits.val.normalised(few_digits.val.pixels)
+    torch.testing.assert_close(cut.module(pixels), whole.module(pixels), atol=2e-3, rtol=1e-3)

@@ -14,8 +14,9 @@ from pathlib import Path
 from paretovit.errors import UserError, unknown
 from paretovit.folder import Folder
 from paretovit.training.data._images import COLOUR, GREY, Images, Source
+from paretovit.training.data._pictures import Pictures
 
-__all__ = ["COLOUR", "DATA", "GREY", "Data", "Images", "Source", "open_data"]
+__all__ = ["COLOUR", "DATA", "GREY", "Data", "Images", "Pictures", "Source", "open_data"]
 
 DATA: Folder[Source] = Folder("paretovit.training.data", "data")
 
