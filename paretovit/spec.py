@@ -14,6 +14,21 @@ from typing import Any
 
 from paretovit.errors import UserError
 
+Pixels = int | tuple[int, int]  # the side of a square image, or (rows, columns)
+
+
+def pixels(text: str) -> Pixels:
+    """The image size that "224" or, in rows and columns, "224x320" names. Raises `UserError` for other text."""
+    sides = text.lower().split("x")
+    if not (1 <= len(sides) <= 2 and all(side.isdecimal() for side in sides)):
+        raise UserError(f"cannot read the image size {text!r}; write pixels as 224, or rows x columns as 224x320")
+    return (int(sides[0]), int(sides[1])) if len(sides) == 2 else int(sides[0])
+
+
+def rows_and_columns(size: Pixels) -> tuple[int, int]:
+    """Of an image, in pixels."""
+    return (size, size) if isinstance(size, int) else size
+
 
 @dataclass(frozen=True)
 class Part:
@@ -53,12 +68,14 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model. `whole` names a model that refuses the backbone (timm's, the user's own); then `stages` is empty.
+    """A model. `whole` names a model that refuses the backbone (timm's, the user's own); then `stages` is empty, or has
+    the stages of ours that are in it.
 
     norm, final_norm   in every block before mixer and MLP, and once before or after the read-out
     mlp_residual       what the MLP's result is added to: "tokens", "normed" tokens as in the Compact Transformer, or
                        what entered the "block": one residual around mixer and MLP together
     init               how new weights are drawn, a name in `zoo/initialise.py`
+    image_px           the side of square images, or (rows, columns) of others; equal ones become the side
     """
 
     name: str
@@ -71,7 +88,7 @@ class ModelSpec:
     final_norm: Part = Part("layer_norm")
     mlp_residual: str = "tokens"
     init: str = "glorot"
-    image_px: int = 224
+    image_px: Pixels = 224
     patch_px: int = 16
     in_chans: int = 3
     num_classes: int = 1000
@@ -79,9 +96,15 @@ class ModelSpec:
     whole: Part | None = None
 
     def __post_init__(self) -> None:
-        for field in ("image_px", "in_chans"):
-            if getattr(self, field) < 1:
-                raise UserError(f"{self.name}: {field} must be at least 1, got {getattr(self, field)}")
+        sides = (self.image_px,) if isinstance(self.image_px, int) else self.image_px
+        if len(sides) > 2:
+            raise UserError(f"{self.name}: image_px is a side, or (rows, columns), got {self.image_px}")
+        if min(sides) < 1:
+            raise UserError(f"{self.name}: image_px must be at least 1, got {self.image_px}")
+        if sides[0] == sides[-1]:
+            object.__setattr__(self, "image_px", sides[0])
+        if self.in_chans < 1:
+            raise UserError(f"{self.name}: in_chans must be at least 1, got {self.in_chans}")
         if self.num_classes < 0:
             raise UserError(f"{self.name}: num_classes must be 0 (features only) or more, got {self.num_classes}")
         if self.whole is None:
@@ -106,7 +129,19 @@ class ModelSpec:
         """Of one image (channels, rows, columns), or of one video (channels, frames, rows, columns), which a stem with
         an option `frames` takes."""
         frames = dict(self.stem.options).get("frames")
-        return (self.in_chans, *(() if frames is None else (frames,)), self.image_px, self.image_px)
+        return (self.in_chans, *(() if frames is None else (frames,)), *rows_and_columns(self.image_px))
+
+    @property
+    def size(self) -> str:
+        """Of its images, in words: "224 px", or "224 x 320 px" in rows and columns."""
+        return f"{' x '.join(map(str, dict.fromkeys(rows_and_columns(self.image_px))))} px"
+
+    @property
+    def square_px(self) -> int:
+        """The side of its images, for what works on square ones alone. Raises `UserError` if they are not."""
+        if isinstance(self.image_px, int):
+            return self.image_px
+        raise UserError(f"{self.name} is for images of {self.size}; this takes square ones, so give it one image side")
 
     @cached_property
     def key(self) -> str:
@@ -141,6 +176,7 @@ def from_json(content: dict[str, Any]) -> ModelSpec:
     try:
         values = dict(content)
         values["stages"] = tuple(_stage(stage) for stage in values.get("stages", ()))
+        values["image_px"] = _freeze(values.get("image_px", ModelSpec.image_px))
         values["transforms"] = tuple(_part(v) for v in values.get("transforms", ()))
         for field in ("stem", "position", "readout", "norm", "final_norm", "whole"):
             if values.get(field) is not None:

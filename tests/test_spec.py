@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paretovit.errors import UserError
-from paretovit.spec import ModelSpec, Part, Stage, from_json, to_json
+from paretovit.spec import ModelSpec, Part, Stage, from_json, pixels, to_json
 
 SPEC = ModelSpec(name="tiny", stages=(Stage(depth=2, dim=32, heads=2),))
 
@@ -36,7 +36,7 @@ specs = st.builds(
     position=parts,
     readout=parts,
     layer_scale=st.none() | st.floats(0, 1),
-    image_px=sizes,
+    image_px=sizes | st.tuples(sizes, sizes),
     patch_px=sizes,
     in_chans=sizes,
     num_classes=st.integers(0, 1000),
@@ -57,6 +57,58 @@ def test_a_spec_survives_json(spec: ModelSpec) -> None:
 @given(specs, words)
 def test_the_key_does_not_depend_on_the_name(spec: ModelSpec, name: str) -> None:
     assert replace(spec, name=name).key == spec.key
+
+
+# results that are stored name models by these keys
+KEYS = {
+    "vit_tiny_patch16_224": "c2c007ec45b6381c",
+    "performer_small_patch16_224": "4d3bb2b838eb034f",
+    "vix_hybrid_vip_rope_patch1_32": "cce81ee4216b953a",
+    "cvt_13": "9ecae6d9fa2bf0cc",
+    "wave_vit_small": "9116ebb03f3e9467",
+    "resnet50": "2ca446c0f8ed12d8",
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_the_keys_of_models_that_rows_were_stored_under_stay(name: str) -> None:
+    from paretovit.zoo.catalog import resolve
+
+    assert resolve(name).key == KEYS[name]
+
+
+def test_images_may_have_rows_and_columns_and_equal_ones_are_a_side() -> None:
+    wide = replace(SPEC, image_px=(32, 48))
+    assert wide.input_shape == (3, 32, 48)
+    assert to_json(wide)["image_px"] == [32, 48]
+    assert from_json(to_json(wide)) == wide
+    assert wide.size == "32 x 48 px"
+    assert replace(SPEC, image_px=(32, 32)) == replace(SPEC, image_px=32)
+    assert replace(SPEC, image_px=(32, 32)).size == "32 px"
+    assert len({spec.key for spec in (wide, replace(SPEC, image_px=(48, 32)), replace(SPEC, image_px=32))}) == 3
+
+
+def test_what_works_on_square_images_alone_says_so() -> None:
+    assert replace(SPEC, image_px=32).square_px == 32
+    with pytest.raises(UserError, match="tiny is for images of 32 x 48 px; this takes square ones"):
+        _ = replace(SPEC, image_px=(32, 48)).square_px
+
+
+@pytest.mark.parametrize("size", [0, (0, 8), (8, -1), (8, 8, 8)])
+def test_images_of_no_pixels_are_refused(size: Any) -> None:
+    with pytest.raises(UserError, match=r"image_px (must be at least 1|is a side, or)"):
+        replace(SPEC, image_px=size)
+
+
+@pytest.mark.parametrize(("text", "size"), [("224", 224), ("224x320", (224, 320)), ("8X9", (8, 9))])
+def test_an_image_size_is_read_from_text(text: str, size: Any) -> None:
+    assert pixels(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "224x", "-3", "2x3x4", "1e3", "224 x 320"])
+def test_text_that_is_no_image_size_is_refused_with_the_way_to_write_it(text: str) -> None:
+    with pytest.raises(UserError, match="write pixels as 224, or rows x columns as 224x320"):
+        pixels(text)
 
 
 OTHER: dict[str, Any] = {

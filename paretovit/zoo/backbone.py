@@ -29,7 +29,7 @@ from paretovit.zoo.mixers import Mixer
 from paretovit.zoo.mlps import TokenMlp
 from paretovit.zoo.positions import Position
 from paretovit.zoo.positions.sin_cos import SinCos
-from paretovit.zoo.recompute import recomputed
+from paretovit.zoo.recompute import leaving_one_trace, recomputed
 from paretovit.zoo.sequences import Sequence, Turn
 from paretovit.zoo.stems import Stem
 from paretovit.zoo.tokens import Layout, Tokens
@@ -188,7 +188,7 @@ class Backbone(nn.Module):
                 layout = replace(layout, prefix=self.prefix)
             if layout.grid is not None:
                 self.register_buffer(f"places{len(self.stages)}", self.position.places(layout), persistent=False)
-            blocks, layout = _blocks(stage, layout, spec, self.position, [next(rates) for _ in range(stage.depth)])
+            blocks, layout = stage_blocks(stage, layout, spec, self.position, [next(rates) for _ in range(stage.depth)])
             if stage.class_tokens != "among":
                 layout = replace(layout, prefix=self.prefix)
             if stage.class_tokens == "mixed":
@@ -249,7 +249,7 @@ class Backbone(nn.Module):
             assert isinstance(blocks, Blocks)
             for block in blocks.steps():
                 if self.grad_checkpointing and self.training:
-                    tokens = checkpoint(block, tokens, use_reentrant=False)
+                    tokens = _checkpointed(block, tokens, blocks)
                 else:
                     tokens = block(tokens)
             if kind == "mixed":
@@ -335,6 +335,14 @@ class Backbone(nn.Module):
         return sum(part.macs() for part in parts) + self.position.macs() + read
 
 
+def _checkpointed(block: Callable[[Tokens], Tokens], tokens: Tokens, blocks: Blocks) -> Tokens:
+    """The tokens behind a step of `blocks`, of which nothing but its input is kept for the backward pass."""
+    if torch.compiler.is_compiling():  # the compiler writes buffers once, whatever it works out again
+        return checkpoint(block, tokens, use_reentrant=False)
+    traces = partial(leaving_one_trace, block if isinstance(block, nn.Module) else blocks)
+    return checkpoint(block, tokens, use_reentrant=False, context_fn=traces)
+
+
 def _without_class_tokens(spec: ModelSpec, i: int, dim: int, layout: Layout) -> Layout:
     """The layout of the patches alone, for a stage that sets class tokens aside."""
     stage = spec.stages[i]
@@ -350,7 +358,7 @@ def _without_class_tokens(spec: ModelSpec, i: int, dim: int, layout: Layout) -> 
     return replace(layout, prefix=0)
 
 
-def _blocks(
+def stage_blocks(
     stage: Stage, layout: Layout, spec: ModelSpec, position: Position, drop_path: list[float]
 ) -> tuple[Blocks, Layout]:
     """The blocks of a stage, and the layout of the tokens that leave it."""

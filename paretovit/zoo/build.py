@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from paretovit.errors import UserError
-from paretovit.spec import ModelSpec
+from paretovit.spec import ModelSpec, Pixels
 from paretovit.zoo import timm_weights
 from paretovit.zoo.backbone import Backbone
 from paretovit.zoo.catalog import resolve
@@ -22,7 +22,7 @@ from paretovit.zoo.folders import TRANSFORMS, WHOLES, make
 def build(
     model: str | ModelSpec,
     *,
-    img_size: int | None = None,
+    img_size: Pixels | None = None,
     in_chans: int | None = None,
     num_classes: int | None = None,
     drop_path: float = 0.0,
@@ -31,9 +31,10 @@ def build(
 ) -> nn.Module:
     """The module of a spec or of a name: a catalog name, any timm name, a checkpoint folder, `module:callable`.
 
-    `drop_path` is the stochastic-depth rate of the last block, growing linearly from 0. `pretrained` loads
-    timm's ImageNet weights, for timm's models and for those of ours that add no parameters to timm's ViT. Without
-    a `device` it is that of a surrounding `with torch.device(...)`; on "meta" nothing is allocated.
+    `img_size` is the side of square images, or (rows, columns). `drop_path` is the stochastic-depth rate of the last
+    block, growing linearly from 0. `pretrained` loads timm's ImageNet weights, for timm's models and for those of ours
+    that add no parameters to timm's ViT. Without a `device` it is that of a surrounding `with torch.device(...)`; on
+    "meta" nothing is allocated.
 
     Raises `UserError` for names and sizes that make no model, and for a checkpoint asked to be of another size.
     """
@@ -56,8 +57,8 @@ def build(
         trained, weights = load_model(Path(model))
         if trained.key != spec.key:
             raise UserError(
-                f"{model} was trained on {trained.num_classes} classes of {trained.in_chans} x {trained.image_px} x "
-                f"{trained.image_px} px, and its weights fit nothing else; leave img_size, in_chans and num_classes out"
+                f"{model} was trained on {trained.num_classes} classes of {' x '.join(map(str, trained.input_shape))} "
+                f"px, and its weights fit nothing else; leave img_size, in_chans and num_classes out"
             )
         module.load_state_dict(weights)
     return module

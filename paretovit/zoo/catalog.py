@@ -3,7 +3,7 @@
 Models on the skeleton are named `{architecture}_{size}_patch{patch}_{image}`, and every such name resolves,
 listed or not: `performer_tiny_patch4_32` is as good as `performer_tiny_patch16_224`. `hybrid_` in front gives such
 a model a convolutional stem, `_rope` behind the architecture rotary positions, as in
-`hybrid_performer_rope_tiny_patch16_224`.
+`hybrid_performer_rope_tiny_patch16_224`. The image may have rows and columns: `vit_tiny_patch16_224x320`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from paretovit.errors import UserError, unknown
-from paretovit.spec import ModelSpec, Part, Stage, from_json, to_json
+from paretovit.spec import ModelSpec, Part, Pixels, Stage, from_json, pixels, rows_and_columns, to_json
 from paretovit.zoo import vix
 from paretovit.zoo.folders import BETWEEN, MACROS, MIXERS, MLPS, SEQUENCES
 from paretovit.zoo.taxonomy import FAMILIES, Published
@@ -49,14 +49,15 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Scale:
-    """What an architecture may make its options depend on: `side` patches per side, `depth` blocks."""
+    """What an architecture may make its options depend on: patches in `rows` and `columns`, `depth` blocks."""
 
-    side: int
+    rows: int
+    columns: int
     depth: int
 
     @property
     def patches(self) -> int:
-        return self.side * self.side
+        return self.rows * self.columns
 
 
 Slots = dict[str, Any]
@@ -79,8 +80,9 @@ class Architecture:
 
 
 def _window(scale: Scale) -> int:
-    """7 as in Swin where it divides the grid, else half the grid: four windows, so that shifting matters."""
-    return 7 if scale.side % 7 == 0 and scale.side > 7 else max(1, -(-scale.side // 2))
+    """7 as in Swin where it divides the grid, else half its shorter side: four windows, so that shifting matters."""
+    side = min(scale.rows, scale.columns)
+    return 7 if scale.rows % 7 == scale.columns % 7 == 0 and side > 7 else max(1, -(-side // 2))
 
 
 MEAN: dict[str, object] = {"readout": Part("mean")}
@@ -122,7 +124,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "routing": Architecture(
         paper="Roy et al. 2020, Efficient Content-Based Sparse Attention with Routing Transformers",
         arxiv="2003.05997",
-        slots=lambda scale: {"mixer": Part.of("routing", clusters=scale.side)},
+        slots=lambda scale: {"mixer": Part.of("routing", clusters=round(scale.patches**0.5))},
     ),
     "sinkhorn": Architecture(
         paper="Tay et al. 2020, Sparse Sinkhorn Attention",
@@ -335,9 +337,9 @@ class Entry:
 
 
 _SKELETON = re.compile(
-    r"(?P<hybrid>hybrid_)?(?P<architecture>[a-z0-9_]+?)(?P<rope>_rope)?_(?P<size>[a-z]+)_patch(?P<patch>\d+)_(?P<image>\d+)"
+    r"(?P<hybrid>hybrid_)?(?P<architecture>[a-z0-9_]+?)(?P<rope>_rope)?_(?P<size>[a-z]+)_patch(?P<patch>\d+)_(?P<image>\d+(?:x\d+)?)"
 )
-_SIZED = re.compile(r"(?P<rest>.+_patch\d+)_\d+")
+_SIZED = re.compile(r"(?P<rest>.+_patch\d+)_\d+(?:x\d+)?")
 _VIT_PATCHES = (8, 16, 32, 64)
 
 
@@ -395,8 +397,24 @@ def entries() -> dict[str, Entry]:
         rows.append(
             Entry(name=name, spec=spec, family=row.family, paper=row.paper, arxiv=row.arxiv, published=row.published)
         )
+    for size, (ratio, third, published) in _HALONETS.items():
+        rows.append(_halonet(f"halonet_{size}", ratio, third, published))
     rows.sort(key=lambda row: FAMILIES.index(row.family))
     return {row.name: row for row in rows}
+
+
+# width ratio and blocks of the third stage; H1 is timm's
+_HALONETS = {
+    "h0": (0.5, 7, Published(5.5, None, 77.9, "Vaswani et al. 2021, HaloNet-H0")),
+    "h2": (1.25, 11, Published(9.4, None, 80.4, "Vaswani et al. 2021, HaloNet-H2")),
+}
+
+
+def _halonet(name: str, ratio: float, third: int, published: Published) -> Entry:
+    row = ROWS["halonet_h1"]
+    whole = Part.of("halonet", width_ratio=ratio, third=third)
+    spec = ModelSpec(name=name, whole=whole, image_px=row.image_px)
+    return Entry(name=name, spec=spec, family=row.family, paper=row.paper, arxiv=row.arxiv, published=published)
 
 
 def family_entries(wanted: str | None = None) -> list[Entry]:
@@ -420,12 +438,14 @@ def family(spec: ModelSpec) -> str:
 
     The first slot that is not the plain ViT's decides: the token mixer, the token sequence, the MLP, then what
     leads from stage to stage; then whether the blocks share their parameters.
-    A model taken whole has the class of its catalog row, and "baseline" if it has none; one of an architecture that
-    states its class has that.
+    A model taken whole has the class of its catalog row, and "baseline" if it has none, unless stages of ours are in
+    it; one of an architecture that states its class has that.
     """
     if spec.name in _stated_families():
         return _stated_families()[spec.name]
-    if spec.whole is not None:
+    if spec.whole is not None and not spec.stages:
+        if spec.whole.name == "halonet":
+            return ROWS["halonet_h1"].family
         # weights are named behind a dot: `swin_tiny_patch4_window7_224.ms_in1k`
         row = ROWS.get(str(dict(spec.whole.options).get("architecture", "")).split(".")[0])
         return row.family if row else "baseline"
@@ -450,15 +470,16 @@ def family(spec: ModelSpec) -> str:
 
 
 def resolve(
-    name: str, *, img_size: int | None = None, in_chans: int | None = None, num_classes: int | None = None
+    name: str, *, img_size: Pixels | None = None, in_chans: int | None = None, num_classes: int | None = None
 ) -> ModelSpec:
     """The spec that a MODEL names: a catalog name, any name on the skeleton, any timm name (`timm/` in front asks
-    for timm's where both have it), a checkpoint folder of ours, or `package.module:callable`.
+    for timm's where both have it), a checkpoint folder of ours, or `package.module:callable`. `img_size` is the side
+    of square images, or (rows, columns).
 
     Raises `UserError` with the nearest names for one that nobody knows.
     """
     spec = _named(name)
-    changes: dict[str, int] = {}
+    changes: dict[str, Any] = {}
     if img_size is not None:
         changes["image_px"] = img_size
     if in_chans is not None:
@@ -469,10 +490,10 @@ def resolve(
         return spec
     if img_size is not None and spec.whole is None and (match := _SIZED.fullmatch(name)):
         # options may follow the number of patches, so the spec is made anew rather than patched
-        scaled = _on_skeleton(f"{match['rest']}_{img_size}")
+        scaled = _on_skeleton(f"{match['rest']}_{'x'.join(map(str, rows_and_columns(img_size)))}")
         if scaled is not None:
             spec = replace(scaled, name=name)
-    return replace(spec, **changes)  # type: ignore[arg-type]
+    return replace(spec, **changes)
 
 
 def expand(patterns: Iterable[str]) -> list[str]:
@@ -492,7 +513,7 @@ def expand(patterns: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def timm_spec(architecture: str, *, image_px: int, in_chans: int = 3, num_classes: int = 1000) -> ModelSpec:
+def timm_spec(architecture: str, *, image_px: Pixels, in_chans: int = 3, num_classes: int = 1000) -> ModelSpec:
     """The spec of a timm model under timm's name."""
     return ModelSpec(
         name=architecture,
@@ -510,6 +531,8 @@ def _named(name: str) -> ModelSpec:
         return _from_folder(Path(name))
     if name in entries():
         return entries()[name].spec
+    if name.startswith(("local-dir:", "hf-hub:")):
+        return _from_hub(name)
     if ":" in name:
         return ModelSpec(name=name, whole=Part.of("imported", path=name))
     spec = _on_skeleton(name)
@@ -534,10 +557,11 @@ def _on_skeleton(name: str) -> ModelSpec | None:
     if match is None or match["architecture"] not in ARCHITECTURES or match["size"] not in SIZES:
         return None
     architecture, size = ARCHITECTURES[match["architecture"]], SIZES[match["size"]]
-    patch, image = int(match["patch"]), int(match["image"])
-    if patch < 1 or image < 1:
+    patch, image = int(match["patch"]), pixels(match["image"])
+    if min(patch, *rows_and_columns(image)) < 1:
         raise UserError(f"{name}: patch and image size must be at least 1")
-    slots = architecture.slots(Scale(side=max(1, image // patch), depth=size.depth))
+    rows, columns = (max(1, side // patch) for side in rows_and_columns(image))
+    slots = architecture.slots(Scale(rows, columns, size.depth))
     stage = Stage(depth=size.depth, dim=size.dim, heads=size.heads, **slots)
     frame = dict(architecture.frame)
     if match["hybrid"]:
@@ -547,6 +571,18 @@ def _on_skeleton(name: str) -> ModelSpec | None:
     return ModelSpec(name=name, stages=(stage,), image_px=image, patch_px=patch, **frame)  # type: ignore[arg-type]
 
 
+def _from_hub(name: str) -> ModelSpec:
+    """The spec of a model in the hub's layout, named as timm has the place: `local-dir:FOLDER`, `hf-hub:USER/NAME`."""
+    hub = importlib.import_module("timm.models")
+    try:
+        asked = hub.resolve_model_input_args(name)
+    except Exception as error:  # hub clients raise whatever their transport raises
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(f"{name} has no config.json that timm reads: {reason}") from error
+    channels, *size = asked["pretrained_cfg"]["input_size"]
+    return timm_spec(name, image_px=tuple(size), in_chans=channels, num_classes=asked["pretrained_cfg"]["num_classes"])
+
+
 def _from_timm(name: str) -> ModelSpec:
     timm = importlib.import_module("timm")  # asked for a name that only timm can know: two seconds to load
     plain = name.removeprefix("timm/").split(".")[0]
@@ -554,7 +590,7 @@ def _from_timm(name: str) -> ModelSpec:
         known = [*entries(), *(f"{a}_tiny_patch16_224" for a in ARCHITECTURES), *timm.list_models()]
         raise unknown("model", name, set(known))
     config = timm.get_pretrained_cfg(plain)
-    px = config.input_size[-1] if config is not None else 224
+    px = tuple(config.input_size[-2:]) if config is not None else 224
     classes = config.num_classes if config is not None and config.num_classes else 1000
     spec = timm_spec(plain, image_px=px, num_classes=classes)
     return replace(spec, name=name, whole=Part.of("timm", architecture=name.removeprefix("timm/")))

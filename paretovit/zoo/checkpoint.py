@@ -24,14 +24,16 @@ from paretovit.spec import ModelSpec, from_json, to_json
 SPEC, WEIGHTS = "spec.json", "model.safetensors"
 
 
-def save_model(folder: Path, spec: ModelSpec, model: nn.Module) -> None:
-    """Write `spec` and the weights and buffers of `model`. Raises `UserError` if the disk refuses."""
+def save_model(folder: Path, spec: ModelSpec, model: nn.Module | dict[str, Tensor]) -> None:
+    """Write `spec` and the weights and buffers of `model`, or those given. Raises `UserError` if the disk refuses."""
+    tensors = model.state_dict() if isinstance(model, nn.Module) else model
     write_whole(Path(folder) / SPEC, (json.dumps(to_json(spec), indent=2) + "\n").encode())
-    save_tensors(Path(folder) / WEIGHTS, model.state_dict(), {"name": spec.name, "key": spec.key})
+    save_tensors(Path(folder) / WEIGHTS, tensors, {"name": spec.name, "key": spec.key})
 
 
 def load_model(folder: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
-    """What `save_model` wrote: the spec, and a state dict on the CPU for the module built from it.
+    """What `save_model` wrote: the spec, and a state dict on the CPU for the module built from it. Weights that are
+    kept under timm's names, as the hub has those of a plain ViT, get ours.
 
     Raises `UserError` for a folder without a checkpoint, a damaged file, or files of two models.
     """
@@ -49,6 +51,10 @@ def load_model(folder: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
             f"{folder}: {SPEC} is not the spec of {WEIGHTS} ({about.get('name', 'no name')}); "
             "restore the file that belongs to it"
         )
+    if about.get("names") == "timm":
+        from paretovit.zoo.timm_weights import checkpoint_filter_fn  # it imports timm: two seconds
+
+        state = checkpoint_filter_fn(state)
     return spec, state
 
 

@@ -38,7 +38,7 @@ class Factors(NamedTuple):
 
 
 def factors_of(spec: ModelSpec) -> Factors:
-    """Raises `UserError` for a model that does not have these six factors: it takes one stage on the skeleton."""
+    """Raises `UserError` for a model that does not have these six factors: one stage on the skeleton, square images."""
     if spec.whole is not None or len(spec.stages) != 1:
         raise UserError(
             f"{spec.name} cannot be scaled by factors: it takes a model of one stage on the skeleton, such as "
@@ -49,7 +49,7 @@ def factors_of(spec: ModelSpec) -> Factors:
     ratio = options.get("ratio", 4.0)
     if stage.mlp is None or "hidden" in options or ratio != int(ratio):
         raise UserError(f"{spec.name} cannot be scaled by factors: its MLP has no whole ratio to its width")
-    return Factors(stage.depth, stage.heads, stage.dim // stage.heads, int(ratio), spec.image_px, spec.patch_px)
+    return Factors(stage.depth, stage.heads, stage.dim // stage.heads, int(ratio), spec.square_px, spec.patch_px)
 
 
 def with_factors(spec: ModelSpec, factors: Factors) -> ModelSpec:

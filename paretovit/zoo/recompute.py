@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def recomputed(value: Tensor, again: Callable[[], Tensor]) -> AbstractContextManager[None]:
@@ -31,3 +31,49 @@ def recomputed(value: Tensor, again: Callable[[], Tensor]) -> AbstractContextMan
         return packed if isinstance(packed, Tensor) else again().as_strided(*packed)
 
     return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
+
+
+def leaving_one_trace(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What `checkpoint` calls for each pass: a context for the module's forward pass, one for its repetition.
+
+    A training pass may move buffers: running statistics, centres of clusters, a count of steps. The repetition starts
+    from the buffers that the first pass found, so it computes the same, and what it does to them is dropped.
+    """
+    return (passes := _Passes(module)).first(), passes
+
+
+class _Passes:
+    """The buffers that a forward pass of `module` moved, as it found them; as a context, the repetition of that pass.
+
+    It may be entered again, for a backward pass that is run twice.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._found: list[tuple[nn.Module, str, Tensor]] = []
+        self._after: list[tuple[nn.Module, str, Tensor]] = []
+
+    @contextmanager
+    def first(self) -> Iterator[None]:
+        before = [
+            (part, name, buffer, buffer._version, buffer.clone())
+            for part in self._module.modules()
+            for name, buffer in part.named_buffers(recurse=False)
+        ]
+        yield
+        # a part with one buffer that moved is kept whole: batch norm writes its statistics without a new version
+        moved = {
+            part
+            for part, name, buffer, version, _ in before
+            if getattr(part, name) is not buffer or buffer._version != version
+        }
+        self._found = [(part, name, copy) for part, name, _, _, copy in before if part in moved]
+
+    def __enter__(self) -> None:
+        self._after = [(part, name, getattr(part, name)) for part, name, _ in self._found]
+        for part, name, copy in self._found:
+            setattr(part, name, copy.clone())
+
+    def __exit__(self, *error: object) -> None:
+        for part, name, buffer in self._after:
+            setattr(part, name, buffer)

@@ -6,8 +6,10 @@ overlooked shows when both are given the same images.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import timm
 import torch
 from timm.layers import Mlp
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -46,6 +48,42 @@ def on_skeleton(model: nn.Module, spec: ModelSpec) -> tuple[ModelSpec, dict[str,
     if not torch.allclose(found, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max())):
         raise UserError(f"{spec.name} has something that the skeleton has not: the logits differ; give a plain ViT")
     return told, state
+
+
+def off_skeleton(model: nn.Module, spec: ModelSpec) -> tuple[dict[str, Any], nn.Module] | None:
+    """The other way round: options that make timm's `vit_base_patch16_224` the network of `spec`, and that network with
+    the weights of `model`, which was built from `spec`; None where no plain ViT of timm's is that network."""
+    stage = spec.stages[0] if len(spec.stages) == 1 and not spec.transforms else None
+    if stage is None or stage.mlp is None:
+        return None
+    mixer, mlp = dict(stage.mixer.options), dict(stage.mlp.options)
+    options: dict[str, Any] = {
+        "img_size": spec.image_px,
+        "patch_size": spec.patch_px,
+        "in_chans": spec.in_chans,
+        "num_classes": spec.num_classes,
+        "embed_dim": stage.dim,
+        "depth": stage.depth,
+        "num_heads": stage.heads,
+        "mlp_ratio": mlp.get("hidden", 4 * stage.dim) / stage.dim,
+        "qkv_bias": mixer.get("qkv_bias", True),
+    }
+    if spec.layer_scale is not None:
+        options["init_values"] = spec.layer_scale
+    if dict(spec.position.options).get("prefix") is False:
+        options["no_embed_class"] = True
+    if spec.readout.name == "mean":
+        options |= {"class_token": False, "global_pool": "avg", "fc_norm": not dict(spec.readout.options)}
+    try:
+        theirs = timm.create_model("vit_base_patch16_224", **options)
+        told, names = on_skeleton(theirs, spec)
+    except (UserError, AssertionError, TypeError, ValueError):
+        return None
+    if replace(told, init=spec.init, layer_scale=spec.layer_scale).key != spec.key:
+        return None  # a slot that differs from a plain ViT's
+    ours = model.state_dict()
+    theirs.load_state_dict({name: ours[own] for name, own in zip(theirs.state_dict(), names, strict=True)})
+    return options, theirs
 
 
 def _against(model: nn.Module) -> str:
@@ -96,8 +134,8 @@ def _told(model: VisionTransformer, spec: ModelSpec) -> ModelSpec:
         position=position,
         readout=readout,
         layer_scale=1e-5 if scaled else None,
-        norm=_norm(block.norm1),
-        final_norm=_norm(final),
+        norm=norm_part(block.norm1),
+        final_norm=norm_part(final),
         image_px=spec.image_px,
         patch_px=model.patch_embed.patch_size[0],
         in_chans=spec.in_chans,
@@ -105,5 +143,6 @@ def _told(model: VisionTransformer, spec: ModelSpec) -> ModelSpec:
     )
 
 
-def _norm(norm: Any) -> Part:
+def norm_part(norm: Any) -> Part:
+    """A norm of timm's over channels as ours: layer norm with its epsilon."""
     return Part("layer_norm") if norm.eps == 1e-6 else Part.of("layer_norm", eps=norm.eps)

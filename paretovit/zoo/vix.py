@@ -9,23 +9,24 @@ Names    `vix_[hybrid_]{vit|vip|vil|vin|fnet|mixer}[_rope]`, `vix_{levit|levip|l
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from itertools import product
 
-from paretovit.spec import ModelSpec, Part, Stage
+from paretovit.spec import ModelSpec, Part, Pixels, Stage, pixels, rows_and_columns
 
 PAPER = "Jeevan & Sethi 2022, Resource-efficient Hybrid X-formers for Vision"
 ARXIV = "2107.02239"
 
 DIM, HEADS, HEAD_DIM = 128, 4, 32
-CLASSES = {64: 200}  # by image size; 10 otherwise
+CLASSES: dict[Pixels, int] = {64: 200}  # by image size; 10 otherwise
 
 NORM = Part.of("layer_norm", eps=1e-5)
 
 _NAME = re.compile(
     r"vix_(?P<hybrid>hybrid_)?(?P<kind>vi[tpln]|fnet|mixer|levi[tpln]|cc[tpln]|cv[tpln]|pi[tpn])(?P<rope>_rope)?"
-    r"_patch(?P<patch>[1-9]\d*)_(?P<image>[1-9]\d*)"
+    r"_patch(?P<patch>[1-9]\d*)_(?P<image>[1-9]\d*(?:x[1-9]\d*)?)"
 )
 
 
@@ -54,8 +55,9 @@ def vix_spec(name: str) -> ModelSpec | None:
     family = kind if kind in ("fnet", "mixer") else kind[:-1]
     if (hybrid and family not in ("vi", "fnet", "mixer", "pi")) or (rope and family != "vi"):
         return None
-    image, patch = int(match["image"]), int(match["patch"])
-    mixer = Part("fnet") if kind == "fnet" else _mixers((image // patch) ** 2, rope).get(kind[-1], Part("mlp_mixer"))
+    image, patch = pixels(match["image"]), int(match["patch"])
+    patches = math.prod(side // patch for side in rows_and_columns(image))
+    mixer = Part("fnet") if kind == "fnet" else _mixers(patches, rope).get(kind[-1], Part("mlp_mixer"))
     spec = ModelSpec(
         name=name,
         stages=(Stage(depth=4, dim=DIM, heads=HEADS, mixer=mixer, mlp=Part.of("mlp", hidden=256)),),

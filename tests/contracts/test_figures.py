@@ -9,6 +9,7 @@ import pytest
 
 from paretovit.report.figures import FIGURES
 from paretovit.report.headings import sheet_of
+from paretovit.spec import Part
 from paretovit.store import arrange
 
 
@@ -19,10 +20,12 @@ def figure(request):
 
 @pytest.fixture
 def table(sample_store):
-    """The sample store, and every model of it again at twice the image size, where it costs four times as much."""
-    specs = sample_store.specs()
+    """The sample store and a model of it with sparse layers, and every model again at twice the image size, where it
+    costs four times as much."""
+    specs, rows = sample_store.specs(), sample_store.rows()
+    for sparse, more in _sparse(specs, rows):
+        specs, rows = specs | {sparse.key: sparse}, rows + more
     grown = {key: replace(spec, image_px=2 * spec.image_px) for key, spec in specs.items()}
-    rows = sample_store.rows()
     more = [
         replace(
             row,
@@ -33,6 +36,24 @@ def table(sample_store):
         for row in rows
     ]
     return arrange([*rows, *more], specs=specs | {spec.key: spec for spec in grown.values()})
+
+
+def _sparse(specs, rows):
+    """`vit_mini` with one and with two sparse layers: its rows, and an accuracy of weights that were pruned."""
+    dense = next(spec for spec in specs.values() if spec.name == "vit_mini")
+    for layers in (("stages.0.3.mlp.fc1",), ("stages.0.2.mlp.fc1", "stages.0.3.mlp.fc1")):
+        transforms = (Part.of("sparse", layers=layers),)
+        sparse = replace(dense, name=f"vit_mini_{len(layers)}_sparse", transforms=transforms)
+        mine = [row for row in rows if row.conditions.spec == dense.key]
+        mine += [
+            replace(row, conditions=replace(row.conditions, recipe="vit_mini (demo) pruned to 2:4 by magnitude"))
+            for row in mine
+            if row.indicator == "top1"
+        ]
+        yield (
+            sparse,
+            [replace(row, model=sparse.name, conditions=replace(row.conditions, spec=sparse.key)) for row in mine],
+        )
 
 
 def encodings(chart: dict, channel: str) -> list[dict]:
@@ -56,14 +77,14 @@ def test_draws_the_sample_store_and_every_model_is_in_it(figure, table):
 def test_has_a_unit_on_every_axis(figure, table):
     chart = figure.draw(table).to_dict()
     stated = (f"({h.scale.unit})" for h in sheet_of(table).headings)
-    units = (*stated, "(images)", "(images/s)", "(tokens)", "(MAC/B)", "(GMAC/s)")
+    units = (*stated, "(images)", "(images/s)", "(tokens)", "(MAC/B)", "(GMAC/s)", "(points)")
     for channel in ("x", "y"):
         axes = encodings(chart, channel)
         assert axes
         for axis in axes:
             if axis["type"] == "quantitative":
                 assert any(unit in axis["title"] for unit in units), axis
-            else:  # an axis of indicators: each of its labels carries its unit
+            elif axis["title"] != "model":  # an axis of indicators: each of its labels carries its unit
                 assert all(label.endswith(units) for label in axis["sort"])
 
 

@@ -18,7 +18,7 @@ IMAGES, GRID, PREFIX, DIM = 3, (6, 5), 1, 32
 
 
 def parts() -> list[Part]:
-    slots = [architecture.slots(Scale(side=5, depth=12)) for architecture in ARCHITECTURES.values()]
+    slots = [architecture.slots(Scale(rows=5, columns=5, depth=12)) for architecture in ARCHITECTURES.values()]
     used = {slot["mlp"] for slot in slots if "mlp" in slot}
     return sorted(used | {Part(n) for n in MLPS.names() if n not in {part.name for part in used}}, key=str)
 

@@ -28,7 +28,7 @@ IMAGES, GRID, DIM, HEADS = 3, (6, 5), 32, 4  # swapped sides show
 
 
 def parts() -> list[Part]:
-    slots = [architecture.slots(Scale(side=5, depth=12)) for architecture in ARCHITECTURES.values()]
+    slots = [architecture.slots(Scale(rows=5, columns=5, depth=12)) for architecture in ARCHITECTURES.values()]
     used = {slot["sequence"] for slot in slots if "sequence" in slot}
     default = {Part(name) for name in SEQUENCES.names() if name not in {part.name for part in used}}
     trials = {Part.of(name, **trial) for name in SEQUENCES.names() for trial in SEQUENCES[name].trials}

@@ -15,6 +15,7 @@ from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.zoo.backbone import Backbone
 from paretovit.zoo.catalog import ARCHITECTURES, resolve
+from paretovit.zoo.folders import MIXERS, NORMS
 from paretovit.zoo.timm_weights import checkpoint_filter_fn
 
 PLAIN = ModelSpec(name="tiny", stages=(Stage(depth=3, dim=64, heads=2),), image_px=32, patch_px=8, num_classes=10)
@@ -216,6 +217,55 @@ def test_checkpointing_changes_memory_and_not_gradients(name: str) -> None:
     again = gradients()
     assert len(plain) == len(dict(model.named_parameters()))
     torch.testing.assert_close(again, plain)
+
+
+def checkpointed_twin(spec: ModelSpec) -> tuple[nn.Module, nn.Module]:
+    """The model after a training pass and its backward pass, as it is, and with activations worked out again."""
+    twins = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = Backbone(spec).train()
+        model.set_grad_checkpointing(checkpointing)
+        (model(images()).square().sum() + sum(model.aux.values())).backward()
+        twins.append(model)
+    return twins[0], twins[1]
+
+
+MEAN_OF = {"readout": Part("mean")}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *(
+            replace(with_slots(mixer=Part(name)), **({} if MIXERS.fact(name, "takes_prefix", True) else MEAN_OF))
+            for name in MIXERS.names()
+        ),
+        *(replace(PLAIN, norm=Part(name), final_norm=Part(name)) for name in NORMS.names()),
+        replace(PLAIN, stages=(replace(PLAIN.stages[0], share=True),), norm=Part("batch_norm")),
+    ],
+    ids=lambda spec: f"{spec.stages[0].mixer}-{spec.norm}-{spec.stages[0].share}",
+)
+def test_a_step_leaves_the_same_state_and_gradients_under_checkpointing(spec: ModelSpec) -> None:
+    plain, again = checkpointed_twin(spec)
+    for (name, mine), other in zip(plain.named_parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, mine.grad, msg=name)
+    for (name, mine), other in zip(plain.named_buffers(), again.buffers(), strict=True):
+        assert torch.equal(other, mine), name
+    assert [name for name, _ in again.named_buffers()] == [name for name, _ in plain.named_buffers()]
+
+
+def test_a_backward_pass_that_is_run_twice_works_out_again_what_the_first_pass_did() -> None:
+    torch.manual_seed(0)
+    model = Backbone(replace(PLAIN, norm=Part("prepbn"))).train()
+    model.set_grad_checkpointing()
+    loss = model(images()).square().sum()
+    state = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    parameters = list(model.parameters())
+    first = torch.autograd.grad(loss, parameters, retain_graph=True)
+    second = torch.autograd.grad(loss, parameters)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(torch.equal(buffer, state[name]) for name, buffer in model.named_buffers())
 
 
 def test_weight_decay_spares_places_and_class_tokens() -> None:

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
+from paretovit.cost.export import export
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.zoo.build import build
+from paretovit.zoo.fold import folded, with_norm
+from paretovit.zoo.norms import Norm
+from paretovit.zoo.norms.absent import Absent
 from paretovit.zoo.norms.prepbn import Prepbn
 
 DIM = 6
@@ -58,7 +66,78 @@ def test_folds_into_the_linear_map_behind_it(bias: bool) -> None:
     prepbn(tokens())
     prepbn.eval()
     x = tokens(5)
-    torch.testing.assert_close(prepbn.folded(linear)(x), linear(prepbn(x)))
+    torch.testing.assert_close(with_norm(linear, *prepbn.gain_and_shift())(x), linear(prepbn(x)))
+
+
+def trained(**changes: Any) -> nn.Module:
+    """A model in float64 whose norms have kept statistics far from those they start with."""
+    torch.manual_seed(0)
+    stage = Stage(depth=2, dim=16, heads=2, mixer=Part("simplified_linear_attention"))
+    spec = ModelSpec(
+        name="any",
+        stages=(stage,),
+        norm=Part("prepbn"),
+        final_norm=Part("prepbn"),
+        image_px=16,
+        patch_px=4,
+        num_classes=5,
+    )
+    model = build(replace(spec, **({"readout": Part.of("mean", norm_first=True)} | changes))).double().train()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    for _ in range(20):
+        model(2 + torch.randn(8, 3, 16, 16, dtype=torch.float64))
+    return model.eval()
+
+
+def norms(model: nn.Module) -> list[str]:
+    return [name for name, m in model.named_modules() if isinstance(m, Norm) and not isinstance(m, Absent)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ({}, []),
+        ({"readout": Part("mean"), "norm": Part("batch_norm"), "final_norm": Part("batch_norm")}, []),
+        ({"stages": (Stage(depth=1, dim=16, heads=2),), "readout": Part("class_token")}, []),
+        ({"stages": (Stage(depth=1, dim=16, heads=2, mixer=Part("pooling")),)}, ["stages.0.0.norm1"]),
+        ({"mlp_residual": "normed"}, ["stages.0.0.norm2", "stages.0.1.norm2"]),
+        ({"norm": Part("layer_norm")}, [f"stages.0.{b}.norm{n}" for b in (0, 1) for n in (1, 2)]),
+        ({"readout": Part("sequence_pooling")}, ["norm"]),
+        ({"num_classes": 0}, ["norm"]),
+    ],
+    ids=str,
+)
+def test_a_trained_model_gives_the_same_logits_without_the_norms_that_fold(
+    changes: dict[str, Any], left: list[str]
+) -> None:
+    model = trained(**changes)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images = 3 + torch.randn(4, 3, 16, 16, dtype=torch.float64)
+    light = folded(model)
+    assert norms(light) == left
+    torch.testing.assert_close(light(images), model(images), rtol=1e-9, atol=1e-9)
+    assert light.macs() == model.macs()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_model_in_training_and_one_without_such_norms_do_not_fold() -> None:
+    plain = build("vit_pico_patch4_8").eval()
+    assert folded(plain) is plain
+    with pytest.raises(UserError, match=r"call model.eval\(\) first"):
+        folded(trained().train())
+
+
+def test_an_exported_model_is_folded(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build("slab_deit_tiny", img_size=32, num_classes=3).eval()
+    path = export(model, (3, 32, 32), tmp_path / "model.pt2", runtime="torch_eager").path
+    nodes = [str(node.target) for node in torch.export.load(path).graph.nodes]
+    assert not any("batch_norm" in node for node in nodes)
+    assert any(
+        "batch_norm" in str(n.target) for n in torch.export.export(model, (torch.zeros(1, 3, 32, 32),)).graph.nodes
+    )
 
 
 def test_the_steps_that_are_left_are_part_of_its_state() -> None:

@@ -21,12 +21,14 @@ class Mixer(nn.Module, ABC):
     answers         what a token-sequence method may ask of it: "class_row", the attention of the class token
                     to every token (B, H, N), and "keys" (B, H, N, K)
     mixes           False if tokens do not hear of each other
+    attends         True if it is softmax attention of every token to every token, whose map can be looked at
     takes_prefix    False if class tokens cannot pass through it; `build` then refuses them
     needs_grid      True if patch tokens must lie on their grid
     takes_time      True if that grid may have a time axis in front of rows and columns
     weighs_sizes    True if it minds `tokens.size`, the patches a token stands for
     hears_alive     True if it minds `tokens.alive`, whatever the number of tokens
     rotates         True if it has queries and keys and passes them through `rotated`; else it refuses rotary positions
+    enters          the name of the one linear map that alone takes its tokens, so that a norm can be folded into it
     alternates      True if it differs from block to block; it then takes `block`, counted from 0 in its stage
     trials          options, beside the default ones, with which the contract tests try it on some 30 tokens
     """
@@ -35,12 +37,14 @@ class Mixer(nn.Module, ABC):
     answers: ClassVar[tuple[str, ...]] = ()
     head_dim: int  # K, the width of its keys; of those that tell them
     mixes: ClassVar[bool] = True
+    attends: ClassVar[bool] = False
     takes_prefix: ClassVar[bool] = True
     needs_grid: ClassVar[bool] = False
     takes_time: ClassVar[bool] = False
     weighs_sizes: ClassVar[bool] = False
     hears_alive: ClassVar[bool] = False
     rotates: bool = False
+    enters: ClassVar[str] = ""
     alternates: ClassVar[bool] = False
     trials: ClassVar[tuple[dict[str, Any], ...]] = ()
 

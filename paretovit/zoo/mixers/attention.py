@@ -24,10 +24,12 @@ class Attention(Mixer):
     """
 
     family = "baseline"
+    attends = True
     answers = ("class_row", "keys")
     weighs_sizes = True
     hears_alive = True
     rotates = True
+    enters = "qkv"
     trials = ({"fused": False}, {"head_dim": 6, "qkv_bias": False})
 
     def __init__(

@@ -25,6 +25,7 @@ class LevitAttention(Mixer):
     """
 
     family = "hybrid attention"
+    attends = True
     rotates = True
     trials = ({"head_dim": 6},)
 

@@ -96,7 +96,7 @@ class Reformer(Mixer):
         k_GTK, v_GTK = (take(part, heard.flatten(2)).view(B * H * R * M, -1, K) for part in (keys_BNHK, v_BNHK))
         logits = (q_GCK @ k_GTK.mT).view(-1, M, C, k_GTK.shape[1]) + self.unheard.to(k_GTK.dtype)
         largest = logits.detach().amax(-1, keepdim=True)
-        weights = (logits - largest).exp()
+        weights = logits.sub_(largest).exp_()  # nothing else reads the logits: fresh memory costs more than the sums
         total = weights.sum(-1, keepdim=True)
         out = weights.to(v_GTK.dtype).flatten(0, 1) @ v_GTK
         return self._joined(out.view(B, H, R, M * C, K), largest.view(B, H, R, -1), total.view(B, H, R, -1), order_BHRN)
@@ -110,7 +110,9 @@ class Reformer(Mixer):
         dots = (qk_BNHK.detach() @ self.projections.to(qk_BNHK.dtype)).unflatten(-1, (self.rounds, -1))
         bucket_BNHR = torch.zeros_like(dots[..., 0], dtype=torch.long)
         for count, part in zip(self.buckets, dots.split([count // 2 for count in self.buckets], dim=-1), strict=True):
-            bucket_BNHR = bucket_BNHR * count + torch.cat((part, -part), dim=-1).argmax(-1)
+            # the largest of (part, -part), which is not written out
+            largest = part.abs().argmax(-1, keepdim=True)
+            bucket_BNHR = bucket_BNHR * count + (largest + (part.gather(-1, largest) < 0) * (count // 2)).squeeze(-1)
         return (bucket_BNHR.permute(0, 2, 3, 1) * N + place).argsort(-1)
 
     def _joined(self, out_BHRSK: Tensor, largest_BHRS: Tensor, total_BHRS: Tensor, order_BHRN: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class RelativeAttention(Mixer):
     """Softmax attention of every token to every token, with a bias for how far down and right the other lies."""
 
     family = "hybrid attention"
+    attends = True
     takes_prefix = False
     needs_grid = True
     rotates = True
@@ -40,7 +41,10 @@ class RelativeAttention(Mixer):
         qkv = self.qkv(tokens.x).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
         q_BHNK, k_BHNK = self.rotated(tokens, qkv[0], qkv[1])
         bias_1HNN = self.bias_table[self.offset].permute(2, 0, 1).unsqueeze(0).to(q_BHNK.dtype)
-        return self.proj(attend(q_BHNK, k_BHNK, qkv[2], bias=bias_1HNN).transpose(1, 2).flatten(2))
+        out_BNHK = attend(q_BHNK, k_BHNK, qkv[2], bias=bias_1HNN).transpose(1, 2)
+        if torch.compiler.is_exporting():  # attention taken apart lays its output out otherwise than as one operator
+            out_BNHK = out_BNHK.clone(memory_format=torch.contiguous_format)
+        return self.proj(out_BNHK.flatten(2))
 
     def reference(self, tokens: Tokens) -> Tensor:
         rows, columns = self.grid

@@ -32,6 +32,7 @@ class SimplifiedLinearAttention(Mixer):
     takes_prefix = False
     needs_grid = True
     rotates = True
+    enters = "qkv"
     trials = ({"kernel": 3},)
 
     def __init__(self, dim: int, heads: int, layout: Layout, *, kernel: int = 5) -> None:

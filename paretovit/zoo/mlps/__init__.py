@@ -17,10 +17,12 @@ class TokenMlp(nn.Module, ABC):
 
     family   its class in the taxonomy
     alone    False if what becomes of a token depends on which others there are
+    enters   the name of the one linear map that alone takes its tokens, so that a norm can be folded into it
     """
 
     family: ClassVar[str]
     alone: ClassVar[bool] = True
+    enters: ClassVar[str] = ""
 
     def __init__(self, dim: int, layout: Layout) -> None:
         super().__init__()

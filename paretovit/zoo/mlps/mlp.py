@@ -17,6 +17,7 @@ class Mlp(TokenMlp):
     """D to `hidden` (or `ratio` x D), GELU, back to D."""
 
     family = "baseline"
+    enters = "fc1"
 
     def __init__(self, dim: int, layout: Layout, *, ratio: float = 4.0, hidden: int | None = None) -> None:
         super().__init__(dim, layout)

@@ -19,4 +19,13 @@ class BatchNorm(Norm, nn.BatchNorm1d):
         super().__init__(dim, eps=eps)
 
     def forward(self, x_BND: Tensor) -> Tensor:
-        return super().forward(x_BND.flatten(0, 1)).view_as(x_BND)
+        return super().forward(x_BND.flatten(0, -2)).view_as(x_BND)
+
+    def gain_and_shift(self) -> tuple[Tensor, Tensor]:
+        return kept_gain_and_shift(self)
+
+
+def kept_gain_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Of torch's batch norm with the statistics that it has kept."""
+    gain_D = norm.weight * (norm.get_buffer("running_var") + norm.eps).rsqrt()
+    return gain_D, norm.bias - norm.get_buffer("running_mean") * gain_D

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.norms import Norm
+from paretovit.zoo.norms.batch_norm import kept_gain_and_shift
 
 
 class Prepbn(Norm):
     """share x LN(x) + (1 - share) x (BN(x) + eta x); the share falls to 0 in `steps` training passes, from 1 before.
 
     Outside training only the second term is left, whatever the share, as in the authors' code; with the statistics
-    that were kept it is one gain and one shift per channel, which `folded` puts into a linear map.
+    that were kept it is one gain and one shift per channel, which `zoo/fold.py` puts into the linear map behind it.
 
     Raises `UserError` for no steps.
     """
@@ -39,22 +40,13 @@ class Prepbn(Norm):
         self.register_buffer("left", torch.tensor(steps))
 
     def forward(self, x_BND: Tensor) -> Tensor:
-        batch_normed = self.batch_norm(x_BND.flatten(0, 1)).view_as(x_BND) + self.eta * x_BND
+        batch_normed = self.batch_norm(x_BND.flatten(0, -2)).view_as(x_BND) + self.eta * x_BND
         if not self.training:
             return batch_normed
         self.left.sub_(1).clamp_(min=0)
         share = self.left / self.steps  # below 1 from the first pass on, so that every parameter learns from it on
         return share * self.layer_norm(x_BND) + (1 - share) * batch_normed
 
-    @torch.no_grad()
-    def folded(self, linear: nn.Linear) -> nn.Linear:
-        """One linear map that does what this norm, outside training, and then `linear` do."""
-        norm = self.batch_norm
-        mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
-        gain_D = norm.weight * (variance + norm.eps).rsqrt()
-        shift_D = norm.bias - mean * gain_D
-        both = nn.Linear(linear.in_features, linear.out_features)
-        both.to(linear.weight)
-        both.weight.copy_(linear.weight * (gain_D + self.eta))
-        both.bias.copy_(linear.weight @ shift_D + (0 if linear.bias is None else linear.bias))
-        return both
+    def gain_and_shift(self) -> tuple[Tensor, Tensor]:
+        gain_D, shift_D = kept_gain_and_shift(self.batch_norm)
+        return gain_D + self.eta, shift_D

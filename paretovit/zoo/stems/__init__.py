@@ -8,13 +8,15 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
+from paretovit.spec import Pixels, rows_and_columns
 from paretovit.zoo.tokens import Grid
 
 
 class Stem(nn.Module, ABC):
     """Image (B, C, H, W) to patch tokens (B, rows x columns, D).
 
-    A subclass takes `(in_chans, dim, image_px, patch_px, *, its options)`, sets `grid` and states
+    A subclass takes `(in_chans, dim, image_px, patch_px, *, its options)`, where `image_px` is a side or (rows,
+    columns), sets `grid` and states
 
     first_conv   the name in it of the layer that sees the image
 
@@ -33,9 +35,12 @@ class Stem(nn.Module, ABC):
         """Multiply-accumulates for one image; closed form."""
 
 
-def check_divides(image_px: int, patch_px: int) -> None:
-    """Raises `UserError` for a patch that does not divide the image."""
-    if image_px % patch_px:
-        down, up = image_px // patch_px * patch_px, -(-image_px // patch_px) * patch_px
-        near = f"{down} or {up}" if down else str(up)
-        raise UserError(f"image size {image_px} is not divisible by the patch size {patch_px}; use {near} px")
+def cut(image_px: Pixels, patch_px: int) -> Grid:
+    """Rows and columns of patches. Raises `UserError` for a patch that does not divide the image."""
+    sides = rows_and_columns(image_px)
+    for side in sides:
+        if side % patch_px:
+            down, up = side // patch_px * patch_px, -(-side // patch_px) * patch_px
+            near = f"{down} or {up}" if down else str(up)
+            raise UserError(f"image size {side} is not divisible by the patch size {patch_px}; use {near} px")
+    return tuple(side // patch_px for side in sides)

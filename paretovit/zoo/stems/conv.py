@@ -15,9 +15,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
-from paretovit.spec import Part
+from paretovit.spec import Part, Pixels, rows_and_columns
 from paretovit.zoo.folders import NORMS, make
-from paretovit.zoo.stems import Stem, check_divides
+from paretovit.zoo.stems import Stem, cut
 from paretovit.zoo.tokens import as_tokens
 
 
@@ -39,7 +39,7 @@ class Conv(Stem):
         self,
         in_chans: int,
         dim: int,
-        image_px: int,
+        image_px: Pixels,
         patch_px: int,
         *,
         widths: tuple[int, ...] = (32, 64),
@@ -54,7 +54,7 @@ class Conv(Stem):
         norm: str = "absent",
     ) -> None:
         super().__init__()
-        check_divides(image_px, patch_px)
+        self.grid = cut(image_px, patch_px)
         convs = len(widths) + 1
         kernels = (kernel,) * convs if isinstance(kernel, int) else kernel
         shrinks = [pool_stride if pool else 1] * (convs - bare_last) + [1] * bare_last
@@ -69,9 +69,8 @@ class Conv(Stem):
             raise UserError(f"conv stem: kernel must be odd, one or {convs} of them, got {kernel}")
         if act not in _ACTS:
             raise UserError(f"conv stem: act must be one of {', '.join(_ACTS)}, got {act!r}")
-        side = image_px // patch_px
-        self.grid = (side, side)
-        layers, channels, out_px, self._macs = list[nn.Module](), in_chans, image_px, 0
+        layers, channels, shrunk, self._macs = list[nn.Module](), in_chans, 1, 0
+        pixels = math.prod(rows_and_columns(image_px))
         for i, (width, stride, size, shrink) in enumerate(zip((*widths, dim), strides, kernels, shrinks, strict=True)):
             reach = max(size, stride + 1 - stride % 2)  # no pixel is skipped
             bare = bare_last and i == convs - 1
@@ -80,8 +79,8 @@ class Conv(Stem):
             if not bare:
                 layers += [nn.BatchNorm2d(width)] if batch_norm else []
                 layers += [*(made() for made in _ACTS[act]), *([nn.MaxPool2d(3, shrink, padding=1)] if pool else [])]
-            self._macs += (out_px // stride) ** 2 * conv.weight.numel()
-            channels, out_px = width, out_px // stride // shrink
+            self._macs += pixels // (shrunk * stride) ** 2 * conv.weight.numel()
+            channels, shrunk = width, shrunk * stride * shrink
         self.convs = nn.Sequential(*layers)
         self.norm = make(NORMS, Part(norm), dim)
 

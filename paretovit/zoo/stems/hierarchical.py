@@ -12,10 +12,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
+from paretovit.spec import Pixels
 from paretovit.zoo.between.patch_merging import PatchMerging
 from paretovit.zoo.mlps.mlp import Mlp
 from paretovit.zoo.norms.layer_norm import LayerNorm
-from paretovit.zoo.stems import Stem, check_divides
+from paretovit.zoo.stems import Stem, cut
 from paretovit.zoo.stems.patch import Patch
 from paretovit.zoo.tokens import Layout, Tokens
 
@@ -35,14 +36,14 @@ class Hierarchical(Stem):
         self,
         in_chans: int,
         dim: int,
-        image_px: int,
+        image_px: Pixels,
         patch_px: int,
         *,
         depths: tuple[int, ...] = (2, 2),
         ratio: float = 3.0,
     ) -> None:
         super().__init__()
-        check_divides(image_px, patch_px)
+        cut(image_px, patch_px)
         parts = 2 ** len(depths)
         if patch_px % parts or dim % parts:
             raise UserError(

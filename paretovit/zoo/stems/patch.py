@@ -11,7 +11,8 @@ import math
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
-from paretovit.zoo.stems import Stem, check_divides
+from paretovit.spec import Pixels, rows_and_columns
+from paretovit.zoo.stems import Stem, cut
 
 
 class Patch(Stem):
@@ -22,23 +23,22 @@ class Patch(Stem):
 
     first_conv = "proj"
 
-    def __init__(self, in_chans: int, dim: int, image_px: int, patch_px: int, *, stride: int | None = None) -> None:
+    def __init__(self, in_chans: int, dim: int, image_px: Pixels, patch_px: int, *, stride: int | None = None) -> None:
         super().__init__()
         if stride is None:
             stride = patch_px
-            check_divides(image_px, patch_px)
+            cut(image_px, patch_px)
         elif not 1 <= stride <= patch_px:
             raise UserError(f"patch stem: the stride must lie between 1 and the patch {patch_px}, got {stride}")
-        elif image_px < patch_px or (image_px - patch_px) % stride:
-            near = patch_px + max(0, image_px - patch_px) // stride * stride
-            raise UserError(
-                f"image size {image_px} is not cut into patches of {patch_px} every {stride} px without a rest; use "
-                f"{near} or {near + stride} px"
-            )
-        side = (image_px - patch_px) // stride + 1
-        self.grid = (side, side)
+        for side in rows_and_columns(image_px):
+            if side < patch_px or (side - patch_px) % stride:
+                near = patch_px + max(0, side - patch_px) // stride * stride
+                raise UserError(
+                    f"image size {side} is not cut into patches of {patch_px} every {stride} px without a rest; use "
+                    f"{near} or {near + stride} px"
+                )
+        self.grid = tuple((side - patch_px) // stride + 1 for side in rows_and_columns(image_px))
         self.proj = nn.Conv2d(in_chans, dim, patch_px, stride)
-        self.image_px = image_px
 
     def forward(self, image: Tensor) -> Tensor:
         return self.proj(image).flatten(2).mT

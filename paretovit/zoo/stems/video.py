@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from paretovit.errors import UserError
+from paretovit.spec import Pixels
 from paretovit.zoo.stems import Stem
 from paretovit.zoo.stems.patch import Patch
 
@@ -21,7 +22,7 @@ class Video(Stem):
 
     first_conv = "patch.proj"
 
-    def __init__(self, in_chans: int, dim: int, image_px: int, patch_px: int, *, frames: int) -> None:
+    def __init__(self, in_chans: int, dim: int, image_px: Pixels, patch_px: int, *, frames: int) -> None:
         super().__init__()
         if frames < 1:
             raise UserError(f"video stem: a video has at least one frame, got {frames}")
