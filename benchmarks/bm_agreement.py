@@ -15,17 +15,10 @@ from collections.abc import Mapping
 from paretovit.analysis.correlate import bootstrap, coefficient
 from paretovit.importers import read
 from paretovit.measurement import Measurement
+from paretovit.report.carried_over import VIT_LIKE, VIT_LIKE_PX
 
 import numpy as np  # isort: skip
 
-# Beginnings of the names of architectures with attention, or that its papers set beside it.
-VIT_LIKE = (
-    *("beit", "caformer", "cait", "coat", "convformer", "convit", "crossvit", "davit", "deit", "edgenext"),
-    *("efficientformer", "efficientvit", "eva", "fastvit", "flexivit", "focalnet", "gc_vit", "gmlp", "hiera", "levit"),
-    *("maxvit", "maxxvit", "mixer", "mobilevit", "mvit", "naflexvit", "nest", "pit_", "poolformer", "pvt", "rdnet"),
-    *("repvit", "resmlp", "samvit", "sequencer", "swiftformer", "swin", "tiny_vit", "tnt", "twins", "visformer"),
-    *("vit", "volo", "xcit"),
-)
 EAGER, COMPILED = "amp-nchw-pt291-cu128-4090", "amp-nchw-pt291-cu128-4090-dynamo"
 PAIRS = (
     ("RTX 4090, eager", EAGER, "RTX 4090, compiled", COMPILED),
@@ -52,7 +45,7 @@ def main() -> None:
     for first, a, second, b in PAIRS:
         costs = costs_of(rows, a, px), costs_of(rows, b, px)
         shared = [key for key in costs[0] if key in costs[1]]
-        like = [key for key in shared if key[1] == 224 and key[0].startswith(VIT_LIKE)]
+        like = [key for key in shared if key[1] == VIT_LIKE_PX and key[0].startswith(VIT_LIKE)]
         cells = [tau([costs[0][key] for key in keys], [costs[1][key] for key in keys]) for keys in (shared, like)]
         print(f"{f'{first} against {second}':56} {cells[0]:>26} {cells[1]:>26}")
 

@@ -56,22 +56,27 @@ class Agreement:
         return self.reversed / self.claimed if self.claimed else math.nan
 
 
-def disagree(costs: Sequence[Cost]) -> tuple[list[Reversal], list[Agreement]]:
+def disagree(costs: Sequence[Cost], *, most: int | None = None) -> tuple[list[Reversal], list[Agreement]]:
     """Every reversal beyond the noise, strongest first, and for each pair of costs how often that happens.
 
+    With `most`, of each two costs only so many of the strongest reversals: hundreds of models have millions of them.
     A cost orders two models only where their intervals are disjoint. Costs of 0 or below have no ratio: such
     a pair is counted as claimed, but its reversal has a factor of infinity.
     """
     orders = [_order(cost) for cost in costs]
+    factors = [_factors(cost) for cost in costs]
     reversals, agreements = [], []
     for a, b in combinations(range(len(costs)), 2):
         product = orders[a] * orders[b]
         upper = np.triu(product, 1)
         agreements.append(Agreement(a, b, int((upper != 0).sum()), int((upper < 0).sum())))
-        for i, j in zip(*np.nonzero(upper < 0), strict=True):
-            first, second = (int(i), int(j)) if orders[a][i, j] > 0 else (int(j), int(i))
-            by_a, by_b = _factor(costs[a], first, second), _factor(costs[b], second, first)
-            reversals.append(Reversal(a, b, first, second, by_a, by_b))
+        i, j = np.nonzero(upper < 0)
+        by_a, by_b = factors[a][i, j], factors[b][i, j]
+        strongest = np.argsort(-np.minimum(by_a, by_b), kind="stable")[:most]
+        for at in map(int, strongest):
+            pair = int(i[at]), int(j[at])
+            first, second = pair if orders[a][pair] > 0 else pair[::-1]
+            reversals.append(Reversal(a, b, first, second, float(by_a[at]), float(by_b[at])))
     return sorted(reversals, key=lambda found: -found.strength), agreements
 
 
@@ -83,6 +88,8 @@ def _order(cost: Cost) -> np.ndarray:
     return order if cost.lower_is_better else -order
 
 
-def _factor(cost: Cost, better: int, worse: int) -> float:
-    small, large = sorted((cost.values[better], cost.values[worse]))
-    return large / small if small > 0 else math.inf
+def _factors(cost: Cost) -> np.ndarray:
+    """(models, models): how many times the larger of two values is the smaller; infinite where that is 0 or below."""
+    values = np.asarray(cost.values, float)
+    small, large = np.minimum.outer(values, values), np.maximum.outer(values, values)
+    return np.divide(large, small, out=np.full_like(small, math.inf), where=small > 0)

@@ -26,7 +26,11 @@ from paretovit.zoo.catalog import family
 _FOREMOST = ("top1", "latency_s", "images_per_s", "macs", "params")
 
 # How well the training data were learned, how well a model knows its doubts: neither what one wants of it nor a cost.
-_NEITHER = ("train_loss", "ece", "arithmetic_intensity")
+_NEITHER = ("train_loss", "ece", "top1_drop", "arithmetic_intensity")
+
+# So many of each have figures of their own. With many recipes a store has dozens of columns, and a figure for every
+# quality over every cost would make hundreds.
+_FIGURED_QUALITIES, _FIGURED_COSTS = 3, 12
 
 _ENDING = re.compile(r"(_[a-z]+)?(_patch\d+_\d+)$")
 
@@ -103,6 +107,24 @@ class Sheet:
         judged = {at for at, value in enumerate(self.values(self.qualities[0])) if math.isfinite(value)}
         return tuple(sorted(costs, key=lambda h: all(math.isnan(self.values(h)[at]) for at in judged)))
 
+    @property
+    def figured_qualities(self) -> tuple[Heading, ...]:
+        """The foremost qualities: those that have figures of their own."""
+        return self.qualities[:_FIGURED_QUALITIES]
+
+    @property
+    def figured_costs(self) -> tuple[Heading, ...]:
+        """The foremost costs: those that have figures of their own."""
+        return self.costs[:_FIGURED_COSTS]
+
+    @cached_property
+    def _rows(self) -> dict[str, list[Measurement | None]]:
+        return {h.key: self.table.measurements(h.column) for h in self.headings}
+
+    @cached_property
+    def _values(self) -> dict[str, list[float]]:
+        return {h.key: self.table.values(h.column) for h in self.headings}
+
     @cached_property
     def _intervals(self) -> dict[str, list[Interval]]:
         return {
@@ -111,11 +133,11 @@ class Sheet:
         }
 
     def rows(self, heading: Heading) -> list[Measurement | None]:
-        return self.table.measurements(heading.column)
+        return self._rows[heading.key]
 
     def values(self, heading: Heading) -> list[float]:
         """In the store's unit, in the order of the lines; NaN where there is none."""
-        return self.table.values(heading.column)
+        return self._values[heading.key]
 
     def varies(self, heading: Heading) -> bool:
         return len({value for value in self.values(heading) if math.isfinite(value)}) > 1
@@ -258,4 +280,4 @@ def _distinct(line: Line, same_name: list[Line]) -> str:
 def _facts(line: Line) -> tuple[str, str]:
     if line.spec is None:
         return "", ""
-    return f"{line.spec.image_px} px", f"{line.spec.num_classes} classes"
+    return line.spec.size, f"{line.spec.num_classes} classes"

@@ -1,4 +1,4 @@
-"""The report: one HTML page that works without a network, and its figures as SVG and PNG.
+"""The report: one HTML page that works without a network, and its main figures as SVG and PNG.
 
 Everything that comes from the store is text to the page, never markup: cells are escaped, the charts' data are
 JSON in an inert block, and a content security policy admits only the scripts whose hashes it names.
@@ -16,14 +16,16 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import vl_convert
 
 from paretovit.analysis.claims import Claim
 from paretovit.errors import UserError
+from paretovit.report.carried_over import Carried, carried_over, carried_section
 from paretovit.report.claims import claims_section
+from paretovit.report.dominance import dominance_section
 from paretovit.report.figures import FIGURES, Figure
 from paretovit.report.growth import headline, tokens_section
 from paretovit.report.headings import Sheet, sheet_of
@@ -31,28 +33,34 @@ from paretovit.report.sections import (
     correlation_section,
     curve_section,
     disagreement_section,
+    fit_section,
     measured,
     memory_section,
     more_section,
+    pairs_section,
     pareto_section,
+    per_cost_section,
     table_section,
 )
 from paretovit.report.verdict import verdict
 from paretovit.report.weights import for_page
 from paretovit.store import Store, arrange
 
+Pictures = Literal["main", "all", "none"]
+
 _VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 _PNG_SCALE = 2.0
-_WIDE = ("pareto", "batch_curve", "tokens", "accuracy_memory")  # marks need no fixed size
-_PLACED = (*_WIDE, "disagreement", "correlation")  # shown by a section of their own
+_WIDE = ("pareto", "pairs", "line_fit", "batch_curve", "tokens", "accuracy_memory")  # marks need no fixed size
+_PLACED = (*_WIDE, "disagreement", "correlation", "accuracy_per_cost")  # shown by a section of their own
 _HERE = Path(__file__).parent
 
 
-def write(store: Store, out: str | Path, claims: Sequence[Claim] = ()) -> list[Path]:
-    """Write `index.html`, and under `figures/` every figure as SVG and PNG; returns what was written, the page first.
+def write(store: Store, out: str | Path, claims: Sequence[Claim] = (), *, pictures: Pictures = "main") -> list[Path]:
+    """Write `index.html`, and under `figures/` figures as SVG and PNG; returns what was written, the page first.
 
-    `claims` are what papers say, tried on the rows of the store. Raises `UserError` for a store without rows and for
-    a folder that cannot be written.
+    `claims` are what papers say, tried on the rows of the store. `pictures` says of which figures there are files, for
+    a file takes seconds where there are many models: of those that the page shows first, of all, or of none. The page
+    itself draws all of them. Raises `UserError` for a store without rows and for a folder that cannot be written.
     """
     rows, specs = store.rows(), store.specs()
     if not rows:
@@ -61,15 +69,18 @@ def write(store: Store, out: str | Path, claims: Sequence[Claim] = ()) -> list[P
         )
     sheet = sheet_of(arrange(for_page(rows, specs), specs=specs))
     figures = _figures(sheet)
-    charts = {name: figure.draw(sheet.table).to_dict() for name, figure in figures.items()}
+    charts = {name: _chart(figure, sheet) for name, figure in figures.items()}
     elsewhere = {name: figure.title for name, figure in figures.items() if not name.startswith(_PLACED)}
+    first = {type(figure): name for name, figure in reversed(figures.items())}
+    pictured = {"main": list(first.values())[::-1], "all": list(charts), "none": []}[pictures]
     out = Path(out)
     try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
+        (out / "figures" if pictured else out).mkdir(parents=True, exist_ok=True)
         paths = [out / "index.html"]
-        _replace(paths[0], _page(sheet, charts, elsewhere, claims).encode())
-        for name, chart in charts.items():
-            svg = vl_convert.vegalite_to_svg(chart, vl_version=_VEGA_LITE)
+        carried = carried_over(rows, specs)
+        _replace(paths[0], _page(sheet, charts, elsewhere, claims, carried, pictured).encode())
+        for name in pictured:
+            svg = vl_convert.vegalite_to_svg(charts[name], vl_version=_VEGA_LITE)
             for kind, content in (("svg", svg.encode()), ("png", vl_convert.svg_to_png(svg, scale=_PNG_SCALE))):
                 paths.append(out / "figures" / f"{name}.{kind}")
                 _replace(paths[-1], content)
@@ -90,7 +101,21 @@ def _figures(sheet: Sheet) -> dict[str, Figure]:
     return drawable
 
 
-def _page(sheet: Sheet, charts: dict[str, dict[str, Any]], elsewhere: dict[str, str], claims: Sequence[Claim]) -> str:
+def _chart(figure: Figure, sheet: Sheet) -> dict[str, Any]:
+    """The figure as Vega-Lite. Its data are put in afterwards: Altair would walk through every record of them."""
+    chart = figure.draw(sheet.table)
+    datasets, chart.datasets = chart.datasets, alt.Undefined
+    return chart.to_dict() | {"datasets": datasets}
+
+
+def _page(
+    sheet: Sheet,
+    charts: dict[str, dict[str, Any]],
+    elsewhere: dict[str, str],
+    claims: Sequence[Claim],
+    carried: Sequence[Carried],
+    pictured: Sequence[str],
+) -> str:
     growth = headline(sheet)
     sentence = growth or verdict(sheet)
     # the stub asks for a snippet; without one the bundle offers vegaEmbed to the page
@@ -103,9 +128,14 @@ def _page(sheet: Sheet, charts: dict[str, dict[str, Any]], elsewhere: dict[str, 
         *leading,
         memory if any(leading) else "",
         pareto_section(sheet, names, said=verdict(sheet) if growth else ""),
+        dominance_section(sheet),
+        pairs_section(sheet, names),
         disagreement_section(sheet, names),
         correlation_section(names),
+        carried_section(carried),
+        fit_section(sheet, names),
         "" if any(leading) else memory,
+        per_cost_section(names),
         curve_section(sheet, names),
         more_section(elsewhere),
         table_section(sheet),
@@ -116,7 +146,7 @@ def _page(sheet: Sheet, charts: dict[str, dict[str, Any]], elsewhere: dict[str, 
         measured=measured(sheet),
         sections="\n".join(section for section in sections if section),
         version=escape(version("paretovit")),
-        data=embedded(_shared(charts)),
+        data=embedded(_shared(charts) | {"pictured": pictured}),
         bundle=bundle,
         js=js,
         css=css,

@@ -12,6 +12,7 @@ from paretovit.report.headings import Heading, Sheet, described
 from paretovit.store import differing
 
 _SHOWN = 4  # values of a condition that a message names
+_USUAL = "ImageNet-1k"  # what a published accuracy is about where nobody says on which images
 
 
 @dataclass(frozen=True)
@@ -61,24 +62,35 @@ class Condition:
 def pick(sheet: Sheet, indicator: str, where: Sequence[Condition] = ()) -> Heading:
     """The one column of the indicator that the conditions leave.
 
-    A condition for this indicator alone replaces one for all. Raises `UserError` where several columns are left, which
-    no comparison may mix, and where none is.
+    A condition for this indicator alone replaces one for all. Of published accuracies on several sets of images it is
+    that on ImageNet-1k, unless a condition says otherwise. Raises `UserError` where several columns are left, which no
+    comparison may mix, and where none is.
     """
     known = [h for h in sheet.headings if h.column.indicator == indicator]
     if not known:
         raise unknown("indicator in this store", indicator, {h.column.indicator for h in sheet.headings})
     left = known = [h for h in known if h.is_quality] or known  # what a recipe held out to look at was set aside
     own = {c.field: c for c in where if c.indicator == indicator}
-    for condition in [*(c for c in where if not c.indicator and c.field not in own), *own.values()]:
+    applied = [*(c for c in where if not c.indicator and c.field not in own), *own.values()]
+    for condition in applied:
         left = condition.among(left)
         if not left:
             raise UserError(f"no {indicator} was taken under {condition}; there is {_listed(known)}")
+    if not {c.field for c in applied} & {"data", "source"}:
+        left = _usual(left)
     if len(left) > 1:
         raise UserError(
             f"{indicator} was taken under several conditions that one column must not mix: {_listed(left)}; "
             f"choose, such as --where {_choice(indicator, left)}"
         )
     return left[0]
+
+
+def _usual(headings: list[Heading]) -> list[Heading]:
+    """Of published qualities those on ImageNet-1k, where there are any; but what was trained here is never dropped."""
+    if not all(h.is_quality and h.column.conditions.source for h in headings):
+        return headings
+    return [h for h in headings if h.column.conditions.data == _USUAL] or headings
 
 
 def _text(conditions: Conditions, field: str) -> str:
@@ -101,7 +113,7 @@ def _listed(headings: Sequence[Heading]) -> str:
 
 
 def _choice(indicator: str, headings: Sequence[Heading]) -> str:
-    """A condition that tells one of them from most others: the field that has the most values."""
+    """A condition that tells the first of them from most others: the field that has the most values."""
     found = [h.column.conditions for h in headings]
     name = max(differing(found), key=lambda n: len({_text(c, n) for c in found}))
-    return f"{indicator}.{name}={max(_text(c, name) for c in found)!r}"
+    return f"{indicator}.{name}={next(text for c in found if (text := _text(c, name)))!r}"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 
 from paretovit.analysis.correlate import METHODS
 from paretovit.measurement import Conditions, Measurement
 from paretovit.report.figures.batch_curve import BatchCurve
 from paretovit.report.figures.disagreement import reversals
+from paretovit.report.figures.pairs import Pairs, is_log
 from paretovit.report.headings import Heading, Sheet, described, slug
 from paretovit.report.numbers import number
 from paretovit.report.verdict import listed
 
 _REVERSALS = 10  # rows of the table of reversals
+_AT_ONCE = 100  # lines of the table that a page lays out when it opens; the others follow
 _PER_COSTS = 2  # of which so many may be about the same two costs; a pair of models is named once
 
 
@@ -57,8 +59,8 @@ def pareto_section(sheet: Sheet, charts: Collection[str], said: str = "") -> str
     """The figure with a picker for either axis; `said` is the verdict where the page does not begin with it."""
     if not any(name.startswith("pareto") for name in charts):
         return ""
-    ys = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in sheet.qualities)
-    xs = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in sheet.costs)
+    ys = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in sheet.figured_qualities)
+    xs = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in sheet.figured_costs)
     return (
         f'<section id="pareto"><h2>Who is Pareto-optimal</h2>{f"<p><b>{escape(said)}</b></p>" if said else ""}'
         "<p>A model is Pareto-optimal if no other is as good in both respects and better in one. Those models are "
@@ -67,7 +69,71 @@ def pareto_section(sheet: Sheet, charts: Collection[str], said: str = "") -> str
         "Point at a mark for its numbers.</p>"
         f'<div class="pick"><label>accuracy <select data-for="pareto-figure">{ys}</select></label>'
         f'<label>over cost <select data-for="pareto-figure">{xs}</select></label></div>'
-        f"{slot('pareto-figure', 'pareto-*-*', wide=True)}</section>"
+        f"{slot('pareto-figure', 'pareto-*-*', wide=True)}{_left_out(sheet)}</section>"
+    )
+
+
+def _left_out(sheet: Sheet) -> str:
+    """Which columns have no figures of their own, and where they are."""
+    shown, all_of = (
+        [f"{len(qualities)} accuracies", f"{len(costs)} costs"]
+        for qualities, costs in (
+            (sheet.figured_qualities, sheet.figured_costs),
+            (sheet.qualities, sheet.costs),
+        )
+    )
+    if shown == all_of:
+        return ""
+    return (
+        f'<p class="note">Figures like this one are drawn for the foremost {listed(shown)} of {listed(all_of)} that '
+        "this store has. The others can be chosen under “Any two indicators”, and are in the table at the end.</p>"
+    )
+
+
+def pairs_section(sheet: Sheet, charts: Collection[str]) -> str:
+    """One figure for any two indicators, with a picker for either."""
+    drawn = _foremost_pair(sheet)
+    if "pairs" not in charts or drawn is None:
+        return ""
+    ys, xs = (
+        "".join(_axis_option(sheet, h, h == chosen) for h in (*sheet.qualities, *sheet.costs)) for chosen in drawn
+    )
+    return (
+        '<section id="pairs"><h2>Any two indicators</h2>'
+        "<p>The front between two costs says who is cheap by both: a model that is off every such front has nothing "
+        "to be chosen for but its accuracy.</p>"
+        f'<div class="pick"><label>up <select data-for="pairs-figure">{ys}</select></label>'
+        f'<label>across <select data-for="pairs-figure">{xs}</select></label></div>'
+        '<div class="pan"><div class="figure wide" id="pairs-figure" data-chart="pairs" data-pairs></div></div>'
+        "</section>"
+    )
+
+
+def per_cost_section(charts: Collection[str]) -> str:
+    """Bars of accuracy per parameter, or per multiply-accumulate."""
+    names = {"params": "parameter", "macs": "multiply-accumulate"}
+    drawn = {name: words for name, words in names.items() if f"accuracy_per_cost-{name}" in charts}
+    if not drawn:
+        return ""
+    return (
+        '<section id="per-cost"><h2>What accuracy a unit of cost buys</h2>'
+        "<p>Such a ratio rewards small models, whatever they can do, and every cost ranks differently.</p>"
+        f"{_radios('per-cost-figure', drawn, 'per ')}{slot('per-cost-figure', 'accuracy_per_cost-*')}</section>"
+    )
+
+
+def fit_section(sheet: Sheet, charts: Collection[str]) -> str:
+    """How well a line in multiply-accumulates estimates a measured cost, with a picker for the cost."""
+    drawn = [h for h in sheet.costs if f"line_fit-{slug(sheet, h)}" in charts]
+    if not drawn:
+        return ""
+    options = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in drawn)
+    return (
+        '<section id="fit"><h2>What multiply-accumulates foretell</h2>'
+        "<p>A rule of thumb takes memory, or time, for a line in the number of operations. Marks off the line are what "
+        "it does not know.</p>"
+        f'<div class="pick"><label>cost <select data-for="fit-figure">{options}</select></label></div>'
+        f"{slot('fit-figure', 'line_fit-*', wide=True)}</section>"
     )
 
 
@@ -134,16 +200,11 @@ def correlation_section(charts: Collection[str]) -> str:
     methods = [method for method in METHODS[::-1] if f"correlation-{method}" in charts]
     if not methods:
         return ""
-    choices = "".join(
-        f'<label><input type="radio" name="method" data-for="correlation-figure" value="{method}"'
-        f"{' checked' if at == 0 else ''}>{method.capitalize()}</label>"
-        for at, method in enumerate(methods)
-    )
     return (
         '<section id="correlate"><h2>Which indicators can stand in for each other</h2>'
         "<p>1: two indicators put all models in the same order (Pearson: on a straight line). 0: knowing one says "
         "nothing about the other. −1: the reverse order, as for a time and a rate.</p>"
-        f'<fieldset class="pick">{choices}</fieldset>'
+        f"{_radios('correlation-figure', {method: method.capitalize() for method in methods})}"
         f"{slot('correlation-figure', 'correlation-*')}</section>"
     )
 
@@ -173,7 +234,10 @@ def table_section(sheet: Sheet) -> str:
         for h in headings
     )
     body, reasons = [], []
+    known = {at for h in headings for at, row in enumerate(sheet.rows(h)) if row is not None}
     for at, (label, family) in enumerate(zip(sheet.labels, sheet.families, strict=True)):
+        if at not in known:
+            continue  # only its parts were measured
         cells = "".join(_cell(sheet, h, at) for h in headings)
         body.append(f'<tr><th scope="row">{escape(label)}</th><td class="text">{escape(family)}</td>{cells}</tr>')
         for h in headings:
@@ -186,13 +250,16 @@ def table_section(sheet: Sheet) -> str:
         if reasons
         else ""
     )
+    # inert text costs a browser nothing until it is asked for; escaped cells cannot hold the end of a script
+    rest = "".join(body[_AT_ONCE:])
+    later = f'<script type="text/html" id="later-rows">{rest}</script>' if rest else ""
     return (
         '<section id="all"><h2>All numbers</h2>'
         "<p>Click a header to sort. Point at a header for its conditions, and at “–” for the reason why there is no "
         "number.</p>"
         '<div class="pick"><label>show models with <input type="search" id="filter" placeholder="name or family">'
         f'</label></div><div class="scroll"><table id="rows"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>{missing}</section>"
+        f"<tbody>{''.join(body[:_AT_ONCE])}</tbody></table></div>{later}{missing}</section>"
     )
 
 
@@ -221,8 +288,34 @@ def slot(name: str, chart: str, *, wide: bool = False) -> str:
     """Where the page draws a chart; a star in the chart's name stands for the choice of one of the slot's pickers."""
     return (
         f'<div class="pan"><div class="figure{" wide" if wide else ""}" id="{name}" data-chart="{chart}"></div></div>'
-        f'<p class="files" data-files="{name}">this figure as '
-        '<a data-kind="svg">SVG</a> or <a data-kind="png">PNG</a></p>'
+        f'<p class="files" data-files="{name}"><span>this figure as <a data-kind="svg">SVG</a> or '
+        '<a data-kind="png">PNG</a></span><span hidden><code>paretovit report --pictures all</code> writes this '
+        "figure as SVG and PNG, too</span></p>"
+    )
+
+
+def _radios(figure: str, choices: Mapping[str, str], before: str = "") -> str:
+    """A choice among the charts of a figure, the first one taken."""
+    made = "".join(
+        f'<label><input type="radio" name="{figure}-choice" data-for="{figure}" value="{value}"'
+        f"{' checked' if at == 0 else ''}>{before}{words}</label>"
+        for at, (value, words) in enumerate(choices.items())
+    )
+    return f'<fieldset class="pick">{made}</fieldset>'
+
+
+def _foremost_pair(sheet: Sheet) -> tuple[Heading, Heading] | None:
+    """What the figure of any two indicators shows first: up, and across."""
+    axes = Pairs().axes(sheet)
+    return None if axes is None else (axes[1], axes[0])
+
+
+def _axis_option(sheet: Sheet, heading: Heading, selected: bool) -> str:
+    scale = "log" if is_log(sheet, heading) else "linear"
+    return (
+        f'<option value="{heading.key}" data-title="{escape(heading.axis)}" data-scale="{scale}" '
+        f'data-sign="{1 if heading.lower_is_better else -1}"{" selected" if selected else ""}>'
+        f"{escape(heading.title)}</option>"
     )
 
 

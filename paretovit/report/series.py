@@ -18,7 +18,7 @@ from typing import Any
 from paretovit.analysis.growth import Crossover, crossover, exponent
 from paretovit.report.headings import Heading, Sheet
 from paretovit.report.numbers import number
-from paretovit.spec import ModelSpec, to_json
+from paretovit.spec import ModelSpec, Pixels, rows_and_columns, to_json
 
 # Costs that people ask about first. Others follow in the order of the table.
 _FOREMOST = ("latency_s", "train_step_s", "peak_bytes_train", "peak_bytes_infer")
@@ -63,7 +63,7 @@ class Growth:
 def tokens_of(spec: ModelSpec) -> int | None:
     """Patches of an image; None where neither the spec nor the model's name says how large they are."""
     patch = _patch(spec)
-    return (spec.image_px // patch) ** 2 if patch else None
+    return math.prod(side // patch for side in rows_and_columns(spec.image_px)) if patch else None
 
 
 @lru_cache(maxsize=4)
@@ -183,7 +183,7 @@ def _spec(sheet: Sheet, at: int) -> ModelSpec:
     return spec
 
 
-def _sizes(sheet: Sheet, at: int) -> tuple[int, int | None]:
+def _sizes(sheet: Sheet, at: int) -> tuple[Pixels, int | None]:
     """Of images and patches, in pixels."""
     spec = _spec(sheet, at)
     return spec.image_px, _patch(spec)

@@ -9,25 +9,26 @@ from dataclasses import replace
 from paretovit.errors import UserError
 from paretovit.measurement import Measurement
 from paretovit.spec import ModelSpec
+from paretovit.store import Column
 from paretovit.zoo.pretrained import has_weights_named, network
 
 _MOST = 24  # published columns that a page bears where nothing else is there to show
+_TIMES = 3  # of those of times, where there are more
+_COUNTS = ("macs", "activations", "params")
 
 
 def for_page(rows: Sequence[Measurement], specs: Mapping[str, ModelSpec]) -> list[Measurement]:
     """What was taken here, and beside it the published top-1 accuracy of weights whose network was taken here.
 
-    Of several published accuracies it is the first. Where nothing was taken here, it is all that was published. Raises
-    `UserError` where that is more than a page bears.
+    Of several published accuracies it is the first. Where nothing was taken here, it is all that was published; and
+    where that is more than a page bears, the first accuracy and a few costs of its models. Raises `UserError` where
+    there is none.
     """
     own = [row for row in rows if row.conditions.source is None]
     if not own:
         columns = {(row.indicator, row.conditions.column()) for row in rows}
         if len(columns) > _MOST:
-            raise UserError(
-                f"the store has {len(columns)} published columns and nothing that was taken here, which is more than "
-                "a page shows; `paretovit measure` some of the models, or ask `paretovit favor`"
-            )
+            return _foremost(rows, specs)
         return list(rows)
     costed = {network(specs[row.conditions.spec]).key for row in own if row.conditions.spec in specs}
     accuracies = [
@@ -41,6 +42,29 @@ def for_page(rows: Sequence[Measurement], specs: Mapping[str, ModelSpec]) -> lis
     foremost = [row for row in accuracies if row.conditions.column() == accuracies[0].conditions.column()]
     shown = {row.conditions.spec for row in (*own, *foremost)}
     return with_costs([*own, *foremost], {key: spec for key, spec in specs.items() if key in shown})
+
+
+def _foremost(rows: Sequence[Measurement], specs: Mapping[str, ModelSpec]) -> list[Measurement]:
+    """The first published top-1 accuracy, counts, and the times of the newest torch that most models have."""
+    columns: dict[Column, list[Measurement]] = defaultdict(list)
+    for row in rows:
+        columns[Column(row.indicator, row.conditions.column())].append(row)
+    accuracy = next((column for column in columns if column.indicator == "top1"), None)
+    if accuracy is None:
+        raise UserError(
+            f"the store has {len(columns)} published columns, no published top1 and nothing that was taken here, which "
+            "is more than a page shows; `paretovit measure` some of the models, or ask `paretovit favor`"
+        )
+
+    def newest(column: Column) -> tuple[list[int], int]:
+        release = columns[column][0].origin.versions.get("torch", "0").partition("+")[0]
+        return [int(number) for number in release.split(".")], len(columns[column])
+
+    times = sorted((c for c in columns if c.indicator in ("images_per_s", "latency_s")), key=newest, reverse=True)
+    kept = [accuracy, *times[:_TIMES], *(c for c in columns if c.indicator in _COUNTS)]
+    judged = {row.conditions.spec for row in columns[accuracy]}
+    made = with_costs([row for column in kept for row in columns[column]], specs)
+    return [row for row in made if row.conditions.spec in judged]
 
 
 def with_costs(rows: Sequence[Measurement], specs: Mapping[str, ModelSpec]) -> list[Measurement]:

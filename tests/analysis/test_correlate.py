@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from paretovit.analysis.correlate import METHODS, bootstrap, correlate
+from paretovit.analysis.correlate import METHODS, _kendall_of_draws, bootstrap, correlate
 
 NAN = math.nan
 
@@ -46,3 +47,14 @@ def test_the_bootstrap_is_wide_where_the_coefficient_hangs_on_one_model():
 
 def test_the_bootstrap_of_two_models_is_unknown():
     assert all(math.isnan(end) for end in bootstrap([1, 2, NAN], [1, 2, 3], "kendall", draws=10))
+
+
+def test_kendall_of_many_draws_is_what_scipy_says_of_each():
+    rng = np.random.default_rng(3)
+    pair = rng.integers(0, 6, (15, 2)).astype(float)  # with ties
+    picks = rng.integers(0, 15, (40, 15))
+    picks[0] = 4  # one model all over: nothing varies
+    found = _kendall_of_draws(pair, picks)
+    assert math.isnan(found[0])
+    expected = [stats.kendalltau(pair[pick, 0], pair[pick, 1])[0] for pick in picks[1:]]
+    assert found[1:] == pytest.approx(expected, abs=1e-6)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from paretovit.analysis.pareto import front, hypervolume, non_dominated, not_beaten
+from paretovit.analysis.pareto import exclusive, front, hypervolume, non_dominated, not_beaten
 
 # few distinct numbers, so that ties and duplicates are common
 values = st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, math.nan])
@@ -80,6 +80,26 @@ def test_an_epsilon_only_adds_to_the_front(points, epsilon):
 def test_an_epsilon_below_zero_is_refused():
     with pytest.raises(ValueError, match="at least 0"):
         non_dominated([[1.0]], (1,), epsilon=-0.1)
+
+
+def test_an_epsilon_may_differ_between_dimensions():
+    points = [[1.0, 0.90], [1.05, 0.80], [1.2, 0.85]]
+    assert non_dominated(points, (-1, 1), epsilon=(0.06, 0.0)).tolist() == [True, True, False]
+    assert non_dominated(points, (-1, 1), epsilon=(0.0, 0.06)).tolist() == [True, False, True]
+
+
+@given(arrays.arrays(int, st.tuples(st.integers(1, 7), st.integers(1, 4)), elements=st.integers(0, 4)))
+def test_what_a_point_alone_dominates_is_what_the_hypervolume_loses_without_it(points):
+    reference, directions = (0,) * points.shape[1], (1,) * points.shape[1]
+    whole = hypervolume(points, directions, reference)
+    lost = [whole - hypervolume(np.delete(points, at, axis=0), directions, reference) for at in range(len(points))]
+    assert exclusive(points, directions, reference) == pytest.approx(lost)
+
+
+def test_what_is_unknown_alone_dominates_nothing():
+    # beside (1, 0.5) and (2, 0.7), seen from (4, 0): the first alone has 1 x 0.5, the second 2 x 0.2
+    points = [[1, 0.5], [math.nan, 1.0], [2, 0.7]]
+    assert exclusive(points, (-1, 1), (4, 0)) == pytest.approx([0.5, 0.0, 0.4])
 
 
 def test_the_hypervolume_of_a_staircase_is_its_area():

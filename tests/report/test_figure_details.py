@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
+import re
 from dataclasses import replace
 
 import pytest
+import vl_convert
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretovit.analysis.pareto import non_dominated
 from paretovit.measurement import Conditions, Measurement, Origin
 from paretovit.report.figures import FAMILIES, span, spread
 from paretovit.report.figures.accuracy_memory import AccuracyMemory
+from paretovit.report.figures.pairs import Pairs
 from paretovit.report.figures.pareto import Pareto, on_front
 from paretovit.report.figures.tokens import Tokens
 from paretovit.report.headings import sheet_of
@@ -56,6 +61,33 @@ def test_models_of_nearly_equal_memory_and_accuracy_have_names_that_do_not_overl
     assert names["m3"]["label_y"] == pytest.approx(90.0)  # nothing beside it
 
 
+def test_of_many_models_only_those_on_the_front_are_named():
+    memories, qualities = [1e8 + 1e6 * at for at in range(40)], [0.5 + 0.01 * (at % 7) for at in range(40)]
+    chart = drawn_memory(memories, qualities, [1e6 + at for at in range(40)])
+    names = {r["label"] for data in chart["datasets"].values() for r in data if "label" in r}
+    assert names == {f"m{at}" for at in range(7)}  # each of these is better than all that need less
+    assert "Named: the 7 of 40 models" in chart["title"]["subtitle"][-1]
+
+
+@pytest.mark.parametrize(("x", "y"), [("params", "macs"), ("params", "images_per_s"), ("top1", "images_per_s")])
+def test_any_two_indicators_are_drawn_with_the_front_of_the_analysis(x, y):
+    # few distinct values, so that models tie in one indicator or in both; every fifth was taken on a busy machine
+    chance = random.Random(f"{x} {y}")
+    units = {"params": "1", "macs": "1", "images_per_s": "1/s", "top1": "1"}
+    columns = {name: [chance.randint(1, 6) / 10 for _ in range(24)] for name in units}
+    taken = [row for name, unit in units.items() for row in rows(name, unit, columns[name])]
+    taken = [replace(row, origin=replace(row.origin, timing={"contended": True}))
+             if row.indicator == y and row.model in ("m0", "m5", "m10") else row for row in taken]  # fmt: skip
+    table = arrange(taken)
+    by_name = {h.column.indicator: h.column for h in sheet_of(table).headings}
+    svg = vl_convert.vegalite_to_svg(Pairs(by_name[x], by_name[y]).draw(table).to_dict(), vl_version="6.1")
+    better = [1 if name in ("top1", "images_per_s") else -1 for name in (x, y)]
+    points = [[math.nan if at in (0, 5, 10) else columns[x][at], columns[y][at]] for at in range(24)]
+    expected = {f"m{at}" for at, best in enumerate(non_dominated(points, better)) if best}
+    assert set(re.findall(r">(m\d+)</text>", svg)) == expected
+    assert 0 < len(expected) < 24
+
+
 def test_accuracy_over_memory_needs_all_three_of_one_model():
     table = arrange([*rows("peak_bytes_train", "B", [1.0])[:1], *rows("top1", "1", [0.5]), *rows("macs", "1", [3.0])])
     assert not AccuracyMemory().can_draw(table)
@@ -74,6 +106,17 @@ def test_every_architecture_is_a_line_that_ends_with_its_name_and_power():
     scales = [layer["encoding"][axis].get("scale", {}).get("type") for layer in chart["layer"] for axis in "xy"]
     assert set(scales) <= {"log", None}
     assert scales.count("log") == 2
+
+
+def test_lines_end_in_names_without_the_size_they_share_and_softmax_attention_is_thick():
+    specs = [resolve(f"{name}_pico_patch4_{side}") for name in ("vit", "fnet") for side in (32, 64)]
+    made = [replace(row, model=spec.name, conditions=Conditions(spec=spec.key))
+            for spec, row in zip(specs, rows("peak_bytes_train", "B", [1e6, 4e6, 1e6, 2e6]), strict=True)]  # fmt: skip
+    chart = Tokens().draw(arrange(made, specs={spec.key: spec for spec in specs})).to_dict()
+    found = {r["label"]: r.get("softmax") for data in chart["datasets"].values() for r in data if "softmax" in r}
+    assert found == {"vit ∝ N^1.00": True, "fnet ∝ N^0.50": False}
+    assert {p["name"] for p in chart["params"]} == {"picked", "under"}
+    assert "softmax attention" in chart["title"]["subtitle"][-1]
 
 
 def test_every_family_of_the_taxonomy_has_a_colour_and_shape_of_its_own():

@@ -71,7 +71,9 @@ def test_the_policy_admits_exactly_the_scripts_and_the_style_of_the_page(written
     inert = "application/json"
     blocks = [text for tag, a, text in reader.blocks if tag in ("script", "style") and a.get("type") != inert]
     # in the order of the page: a style, the libraries, our script; a browser hashes what lies between the tags
-    raw = re.findall(r"<(script|style)>(.*?)</\1>", written[0].read_text(encoding="utf-8"), re.S)
+    # the libraries wait as inert text, of which the page makes a script when the first figure comes near
+    tags = r'<(script|style)(?: type="text/plain" id="libraries")?>(.*?)</\1>'
+    raw = re.findall(tags, written[0].read_text(encoding="utf-8"), re.S)
     assert len(raw) == len(blocks) == 3
     digests = [f"sha256-{base64.b64encode(hashlib.sha256(t.encode()).digest()).decode()}" for _, t in raw]
     assert reader.policy.startswith("default-src 'none'; script-src '")
@@ -88,7 +90,8 @@ def test_the_page_is_small_and_holds_the_libraries_once(written):
 def test_every_pair_of_accuracy_and_cost_has_a_chart_and_the_pickers_name_them(written):
     reader = Reader(written[0].read_text(encoding="utf-8"))
     content = json.loads(next(text for tag, a, text in reader.blocks if a.get("type") == "application/json"))
-    options = [a["value"] for tag, a in reader.tags if tag == "option"]
+    # the picker of any two indicators has one chart for all: its options say how their axes are drawn
+    options = [a["value"] for tag, a in reader.tags if tag == "option" and "data-title" not in a]
     qualities = ["top1", "top5"]
     costs = [o for o in options if o not in qualities]
     assert len(set(costs)) == 10
@@ -156,8 +159,9 @@ def test_several_numbers_of_tokens_lead_the_page_then_the_claims_then_accuracy_o
 
 
 def test_a_store_of_one_size_begins_with_its_front_as_before(written):
-    sections = re.findall('<section id="([a-z]+)"', written[0].read_text(encoding="utf-8"))
-    assert sections == ["measured", "pareto", "disagree", "correlate", "memory", "curves", "more", "all"]
+    sections = re.findall('<section id="([a-z-]+)"', written[0].read_text(encoding="utf-8"))
+    leading = ["measured", "pareto", "dominance", "pairs", "disagree", "correlate", "carried", "fit", "memory"]
+    assert sections == [*leading, "per-cost", "curves", "more", "all"]
 
 
 def test_says_from_which_seeds_means_are_taken(sample_store, tmp_path, monkeypatch):
@@ -177,13 +181,53 @@ def test_figures_are_written_as_svg_and_png(sample_store, tmp_path):
     with Store(tmp_path / "small.sqlite") as store:
         rows = [row for name in ("top1", "macs", "params") for row in sample_store.rows(name)]
         store.append(rows, sample_store.specs().values())
-        paths = page.write(store, tmp_path / "out")
+        paths = page.write(store, tmp_path / "out", pictures="all")
     names = {path.relative_to(tmp_path / "out").as_posix() for path in paths}
     assert {"index.html", "figures/pareto-top1-macs.svg", "figures/pareto-top1-params.png"} <= names
     for path in paths[1:]:
         assert path.read_bytes().startswith(b"<svg" if path.suffix == ".svg" else b"\x89PNG")
     svg = (tmp_path / "out/figures/pareto-top1-macs.svg").read_text(encoding="utf-8")
     assert "multiply-accumulates (millions)" in svg
+
+
+def test_by_default_each_figure_has_the_pictures_of_what_the_page_shows_first(written):
+    names = [path.stem for path in written if path.suffix == ".svg"]
+    assert [name for name in names if name.startswith("pareto")] == ["pareto-top1-latency_s"]
+    assert {"pairs", "disagreement"} <= set(names)
+    reader = Reader(written[0].read_text(encoding="utf-8"))
+    content = json.loads(next(text for tag, a, text in reader.blocks if a.get("type") == "application/json"))
+    assert content["pictured"] == names
+    assert "pareto-top1-macs" in content["charts"]  # drawn by the page
+
+
+def test_without_pictures_there_is_the_page_alone(sample_store, tmp_path):
+    paths = page.write(sample_store, tmp_path / "out", pictures="none")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [path.name for path in paths] == ["index.html"]
+
+
+def test_many_recipes_make_no_more_figures_than_can_be_looked_at_and_the_page_says_which(tmp_path):
+    rows = [
+        Measurement(
+            model=f"m{at}",
+            indicator=indicator,
+            unit=unit,
+            value=(1 + at) * (0.01 if indicator == "top1" else 1e6) + number,
+            conditions=Conditions(spec=f"m{at}", recipe=f"recipe {number}", data="d", split="val"),
+            origin=Origin(how="trained"),
+        )
+        for number in range(20)
+        for indicator, unit in (("top1", "1"), ("peak_bytes_train", "B"))
+        for at in range(4)
+    ]
+    with Store(tmp_path / "many.sqlite") as store:
+        store.append([replace(row, value=row.value / 100) if row.unit == "1" else row for row in rows])
+        text = page.write(store, tmp_path / "out", pictures="none")[0].read_text(encoding="utf-8")
+    reader = Reader(text)
+    content = json.loads(next(text for tag, a, text in reader.blocks if a.get("type") == "application/json"))
+    assert sum(name.startswith("pareto-") for name in content["charts"]) == 3 * 12
+    assert len(content["charts"]) < 70
+    assert "foremost 3 accuracies and 12 costs of 20 accuracies and 20 costs" in text
+    assert len([a for tag, a in reader.tags if tag == "option" and "data-title" in a]) == 2 * 40  # any two of them
 
 
 def test_a_store_of_one_published_row_has_a_page(tmp_path):
@@ -211,3 +255,15 @@ def test_a_place_that_cannot_be_written_is_one_line(sample_store, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write the report"):
         page.write(sample_store, tmp_path / "file" / "out")
+
+
+def test_any_two_indicators_share_one_chart_whose_options_say_how_to_draw_their_axes(written):
+    reader = Reader(written[0].read_text(encoding="utf-8"))
+    content = json.loads(next(text for tag, a, text in reader.blocks if a.get("type") == "application/json"))
+    chart = content["charts"]["pairs"]
+    assert {param["name"] for param in chart["params"]} >= {"x_key", "y_key", "x_sign", "y_sign"}
+    options = [a for tag, a in reader.tags if tag == "option" and "data-title" in a]
+    fields = {field for name in chart["uses"] for record in content["datasets"][name] for field in record}
+    assert {a["value"] for a in options} <= fields
+    assert {a["data-sign"] for a in options} == {"1", "-1"}
+    assert all(a["data-title"].endswith(("lower is better", "higher is better")) for a in options)

@@ -13,7 +13,7 @@ def row(indicator: str, **conditions) -> Measurement:
     return Measurement(
         model="vit",
         indicator=indicator,
-        unit="s",
+        unit="1" if indicator == "top1" else "s",
         value=1.0,
         conditions=Conditions(spec="vit", **conditions),
         origin=Origin(how="measured"),
@@ -79,3 +79,26 @@ def test_a_condition_that_nothing_meets_or_that_is_none_is_refused(words, said):
 def test_an_unknown_indicator_is_answered_with_the_near_ones():
     with pytest.raises(UserError, match="did you mean latency_s"):
         picked("latency")
+
+
+def published(data: str) -> Measurement:
+    return row("top1", data=data, source=f"a table of {data}")
+
+
+def test_a_published_accuracy_is_that_on_imagenet_1k_unless_somebody_says_otherwise():
+    sheet = sheet_of(arrange([published(data) for data in ("ImageNetV2", "ImageNet-1k", "ImageNet-A")]))
+    assert pick(sheet, "top1").column.conditions.data == "ImageNet-1k"
+    assert pick(sheet, "top1", [Condition("data", "ImageNet-A")]).column.conditions.data == "ImageNet-A"
+    assert pick(sheet, "top1", [Condition("source", "V2", "top1")]).column.conditions.data == "ImageNetV2"
+
+
+def test_what_was_trained_here_is_not_passed_over_for_what_was_published():
+    sheet = sheet_of(arrange([row("top1", data="digits"), published("ImageNet-1k"), published("ImageNet-A")]))
+    with pytest.raises(UserError, match=r"choose, such as --where top1.data='digits'"):
+        pick(sheet, "top1")
+
+
+def test_of_others_than_the_usual_it_proposes_the_first():
+    sheet = sheet_of(arrange([published("ImageNet-A"), published("pets")]))
+    with pytest.raises(UserError, match=r"choose, such as --where top1\.data=.ImageNet-A."):
+        pick(sheet, "top1")

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from paretovit.measurement import Conditions, Measurement, Origin
-from paretovit.report.growth import headline, tokens_section
+from paretovit.report.growth import GEMM_SHARE, MIXER, headline, tokens_section
 from paretovit.report.headings import Sheet, sheet_of
 from paretovit.report.series import grown_costs, growths, said, series_of, tokens_of
 from paretovit.spec import ModelSpec, Part
 from paretovit.store import arrange
-from paretovit.zoo.catalog import resolve, timm_spec
+from paretovit.zoo.catalog import family, resolve, timm_spec
 
 SIDES = (16, 32, 64)
 
@@ -121,6 +121,32 @@ def test_the_headline_names_who_pays_from_where_and_who_does_not():
     )
 
 
+def test_the_headline_counts_architectures_where_they_are_many():
+    costs = {
+        "vip": 300.0,
+        "vil": 500.0,
+        "vin": 700.0,
+        "fnet": 900.0,
+        "mixer": 1100.0,
+        "vip_rope": 1300.0,
+        "vix": 1500.0,
+    }
+    specs = {name: {side: _named(name, side) for side in SIDES} for name in costs}
+    models = [(vix("vit", side), float(side**4)) for side in SIDES]
+    models += [(spec, costs[name] * side**2) for name, of_side in specs.items() for side, spec in of_side.items()]
+    assert headline(sheet(*models)) == (
+        "Against softmax attention as one operator, on Abacus: peak memory, training is less for 7 from between "
+        "about 300 (vix_vip) and about 1,500 (vix_vix) tokens on."
+    )
+
+
+def _named(name: str, side: int) -> ModelSpec:
+    """One linear architecture under many names: options tell them apart."""
+    spec = vix("vil", side)
+    (stage,) = {*spec.stages}
+    return replace(spec, name=f"vix_{name}_patch1_{side}", stages=(replace(stage, mixer=Part.of("hydra", kind=name)),))
+
+
 def test_without_softmax_attention_there_is_no_headline():
     assert headline(grown(vip=lambda n: n)) == ""
 
@@ -144,3 +170,28 @@ def test_the_section_shows_names_as_text():
 
 def test_a_sheet_without_series_has_no_section(sample_store):
     assert tokens_section(sheet_of(sample_store.table(sample_store.columns())), set()) == ""
+
+
+def gemm_share(spec: ModelSpec, value: float, **timing) -> Measurement:
+    return Measurement(
+        model=spec.name,
+        indicator=GEMM_SHARE,
+        unit="1",
+        value=value,
+        samples=(0.9 * value, value, 1.1 * value),
+        conditions=Conditions(spec=spec.key, device="Abacus", batch_size=2, threads=2, part=MIXER),
+        origin=Origin(how="measured", timing={"rounds": 3, "macs": 250_000_000, **timing}),
+    )
+
+
+def test_shares_of_the_gemm_peak_are_listed_largest_first():
+    low, high, busy = (vix(kind, 32) for kind in ("vip", "vit", "vil"))
+    made = [gemm_share(low, 0.125), gemm_share(high, 0.5), gemm_share(busy, 0.25, contended=True)]
+    text = tokens_section(sheet_of(arrange(made, specs={spec.key: spec for spec in (low, high, busy)})), set())
+    lines = [re.sub("(<[^>]+>)+", "|", line) for line in re.findall("<tr>(.*?)</tr>", text)]
+    assert lines[1] == f"|{high.name}|{family(high)}|250|50.0% |45.0 to 55.0|"
+    assert lines[2] == f"|{busy.name}|{family(busy)}|250|25.0%|"
+    assert "claims nothing" in re.findall("<tr>(.*?)</tr>", text)[2]
+    assert lines[3] == f"|{low.name}|{family(low)}|250|12.5% |11.2 to 13.8|"
+    assert "Abacus, 2 threads, batch 2" in text
+    assert "at several sizes" not in text  # of no series here

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from paretovit.errors import UserError
@@ -73,7 +75,7 @@ def test_a_page_shows_what_was_taken_here_and_the_foremost_accuracy_of_the_same_
 
 def test_where_nothing_was_taken_here_a_page_shows_what_was_published_if_it_bears_it():
     assert for_page(ACCURACIES, SPECS) == ACCURACIES
-    with pytest.raises(UserError, match="25 published columns and nothing that was taken here"):
+    with pytest.raises(UserError, match="25 published columns, no published top1 and nothing that was taken here"):
         for_page([row(NETWORK, "macs", 1.0, source=f"table {at}") for at in range(25)], SPECS)
 
 
@@ -84,3 +86,19 @@ def test_the_page_names_the_source_of_a_published_accuracy(tmp_path):
         page = write(store, tmp_path)[0].read_text()
     assert "resnet50.a1_in1k" in page
     assert "<dt>published</dt><dd>a table</dd>" in page
+
+
+def test_of_more_published_columns_than_a_page_bears_it_shows_the_first_accuracy_and_the_newest_times():
+    def times(release: str, **conditions) -> Measurement:
+        made = row(NETWORK, "images_per_s", 100.0, source=f"torch {release}", **conditions)
+        return replace(made, origin=replace(made.origin, versions={"torch": release}))
+
+    many = [times(f"2.{release}.0", device=f"device {release}") for release in range(30)]
+    macs = row(NETWORK, "macs", 4e9, source="a table")
+    shown = for_page([*ACCURACIES, *MORE[:1], *many, macs], SPECS)
+    assert {r.conditions.device for r in shown if r.indicator == "images_per_s"} == {
+        "device 29", "device 28", "device 27",
+    }  # fmt: skip
+    assert {r.model for r in shown} == {A1.name, TV.name, ELSEWHERE.name}  # a network has no accuracy
+    assert {r.conditions.data for r in shown if r.indicator == "top1"} == {"ImageNet-1k"}
+    assert {r.model for r in shown if r.indicator == "macs"} == {A1.name, TV.name}

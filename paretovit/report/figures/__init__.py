@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import altair as alt
@@ -157,6 +158,12 @@ class Data:
     @property
     def chart(self) -> alt.Chart:
         return alt.Chart(alt.NamedData(name=self.name))
+
+
+@lru_cache(maxsize=2)
+def all_models(sheet: Sheet) -> Data:
+    """Every line with all qualities and costs: made once for the many charts that show two of them."""
+    return Data(records(sheet, (*sheet.qualities, *sheet.costs)))
 
 
 def dressed(chart: alt.LayerChart, title: str, subtitle: list[str], *data: Data) -> alt.LayerChart:

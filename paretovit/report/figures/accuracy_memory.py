@@ -21,18 +21,21 @@ from paretovit.report.figures import (
     span,
     spread,
 )
+from paretovit.report.figures.pareto import on_front
 from paretovit.report.headings import Heading, Sheet, sheet_of, shortened, slug
 from paretovit.store import Column, Table
 
 WIDTH, HEIGHT = 760, 480
+_MEMORIES = 3  # columns of memory that have figures of their own
+_READABLE = 30  # names of marks that can be read beside each other
 _LABEL_PX = 15  # height of a line of text
 _LETTER_PX = 6.5  # width of a letter in it, about
 _AREAS = (40, 520)  # px^2 of the smallest and of the largest mark
 
 
 class AccuracyMemory(Figure):
-    """Every model as a mark with its name; bars show where quality and memory may lie. After figure 4 of Jeevan and
-    Sethi 2022, "Resource-efficient Hybrid X-formers for Vision".
+    """Every model as a mark with its name, or of many models only those on the front; bars show where quality and
+    memory may lie. After figure 4 of Jeevan and Sethi 2022, "Resource-efficient Hybrid X-formers for Vision".
 
     Without `memory` and `quality`, the table's first peak of training and its foremost quality.
     """
@@ -46,7 +49,7 @@ class AccuracyMemory(Figure):
     @classmethod
     def variants(cls, table: Table) -> dict[str, Figure]:
         sheet = sheet_of(table)
-        pairs = [(x, y) for y in sheet.qualities for x in _of(sheet, "peak_bytes_train")]
+        pairs = [(x, y) for y in sheet.figured_qualities for x in _of(sheet, "peak_bytes_train")[:_MEMORIES]]
         return {f"{slug(sheet, y)}-{slug(sheet, x)}": cls(x.column, y.column) for x, y in pairs}
 
     def can_draw(self, table: Table) -> bool:
@@ -61,7 +64,10 @@ class AccuracyMemory(Figure):
         x_span = span(_reach(lines, complete, x), before=0.06, after=0.16)
         y_span = span(_reach(lines, complete, y), before=0.08, after=0.08)
         areas = alt.Scale(domain=[min(sizes), max(sizes)], range=list(_AREAS)) if len(set(sizes)) > 1 else alt.Scale()
-        names = _names(sheet, [(at, lines[at]) for at in complete], axes, x_span, y_span)
+        crowded = len(complete) > _READABLE
+        best = on_front(sheet, x, y)
+        chosen = [(at, lines[at]) for at in complete if best[at] or not crowded]
+        names = _names(sheet, chosen, axes, x_span, y_span, max(sizes))
 
         x_axis = alt.X(f"{x.key}:Q", title=x.axis, scale=x_span.scale, axis=alt.Axis(tickCount=7, format="~r"))
         y_axis = alt.Y(f"{y.key}:Q", title=y.axis, scale=y_span.scale, axis=alt.Axis(tickCount=7, format="~r"))
@@ -94,7 +100,10 @@ class AccuracyMemory(Figure):
         ]
         chart = alt.layer(leaders, marks, x_bars, y_bars, *texts).properties(width=WIDTH, height=HEIGHT)
         title = f"{capital(y.title)} over {x.title}"
-        return dressed(chart, title, ["Larger marks have more parameters. Bars: where a value may lie."], models, named)
+        said = ["Larger marks have more parameters. Bars: where a value may lie."]
+        if crowded:
+            said.append(f"Named: the {len(names)} of {len(complete)} models that no other beats in both.")
+        return dressed(chart, title, said, models, named)
 
     def _axes(self, sheet: Sheet) -> tuple[Heading, Heading, Heading]:
         """Memory, quality and parameters. Raises `IndexError` where the sheet lacks one."""
@@ -122,14 +131,19 @@ def _reach(lines: list[dict[str, Any]], complete: list[int], h: Heading) -> list
 
 
 def _names(
-    sheet: Sheet, complete: Sequence[tuple[int, dict[str, Any]]], axes: Sequence[Heading], x_span: Span, y_span: Span
+    sheet: Sheet,
+    chosen: Sequence[tuple[int, dict[str, Any]]],
+    axes: Sequence[Heading],
+    x_span: Span,
+    y_span: Span,
+    largest: float,
 ) -> list[dict[str, Any]]:
-    """The models' names to the right of their marks, moved up and down so that those side by side do not overlap."""
+    """The names of the chosen models to the right of their marks, moved up and down so that those side by side do not
+    overlap; `largest` is the size of the largest mark of all."""
     x, y, size = (h.key for h in axes)
-    largest = max(line[size] for _, line in complete)
     names = []
-    labels = shortened([sheet.labels[at] for at, _ in complete])
-    for label, (_, line) in zip(labels, complete, strict=True):
+    labels = shortened([sheet.labels[at] for at, _ in chosen])
+    for label, (_, line) in zip(labels, chosen, strict=True):
         radius = math.sqrt(_AREAS[1] * max(line[size] / largest, _AREAS[0] / _AREAS[1]) / math.pi)
         start = x_span.position(line[x]) + (radius + 5) / WIDTH
         names.append({x: line[x], y: line[y], "label": label, "label_x": x_span.value(start)})

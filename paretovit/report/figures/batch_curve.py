@@ -51,6 +51,7 @@ class BatchCurve(Figure):
             model = {"model": sheet.labels[at], "family": sheet.families[at]}
             spots += [model | {"batch": batch, "rate": rate, "best": rate == best} for batch, rate in curve]
             ends.append(model | {"label": sheet.short_labels[at], "batch": curve[-1][0], "rate": curve[-1][1]})
+        ends = sorted(ends, key=lambda end: -end["rate"])[: HEIGHT // _LABEL_PX]
         y_span = span(spot["rate"] for spot in spots)
         heights = spread([y_span.position(end["rate"]) for end in ends], _LABEL_PX / HEIGHT)
         last = max(end["batch"] for end in ends)
@@ -89,7 +90,10 @@ class BatchCurve(Figure):
             x=alt.X("last:Q", title="batch size (images)"), y=alt.Y("label_y:Q", title=y_title), text="label:N"
         )
         chart = alt.layer(lines, marks, leaders, texts).properties(width=WIDTH, height=HEIGHT)
-        return dressed(chart, self.title, ["The large mark is each model's best batch size."], all_spots, all_ends)
+        said = ["The large mark is each model's best batch size."]
+        if len(ends) < len(curves):
+            said.append(f"Named: the {len(ends)} fastest of {len(curves)} models.")
+        return dressed(chart, self.title, said, all_spots, all_ends)
 
 
 def _curves(sheet: Sheet, heading: Heading) -> dict[int, list[tuple[int, float]]]:

@@ -6,12 +6,14 @@ import math
 
 import altair as alt
 
-from paretovit.analysis.correlate import METHODS, correlate
+from paretovit.analysis.correlate import METHODS, bootstrap, correlate
 from paretovit.report.figures import INK, Data, Figure, capital, dressed
 from paretovit.report.headings import sheet_of
 from paretovit.store import Table
 
-_CELL_PX = 46
+_CELL_PX, _ROW_PX = 66, 38
+_DRAWS, _FEW = 400, 100  # redraws of the models, and of more than _MANY models, which vary less from draw to draw
+_MANY = 200
 _SAID = {
     "pearson": "Pearson's r: do the values lie on a straight line?",
     "spearman": "Spearman's rho: do the ranks lie on a straight line?",
@@ -20,7 +22,10 @@ _SAID = {
 
 
 class Correlation(Figure):
-    """A square of coefficients, from -1 (orange) by 0 (white) to 1 (blue), over the models that have both values."""
+    """A square of coefficients, from -1 (orange) by 0 (white) to 1 (blue), over the models that have both values.
+
+    Kendall's have below them the 95% interval of models redrawn with replacement: how much they hang on a few models.
+    """
 
     title = "Correlation of all indicators"
     needs = "two indicators that vary, of the same three models or more"
@@ -38,15 +43,24 @@ class Correlation(Figure):
 
     def draw(self, table: Table) -> alt.LayerChart:
         sheet = sheet_of(table)
-        chosen = [h for h in (*sheet.qualities, *sheet.costs) if sheet.varies(h)]
-        result = correlate(list(zip(*(sheet.values(h) for h in chosen), strict=True)), self.method)
+        varied = [h for h in (*sheet.qualities, *sheet.costs) if sheet.varies(h)]
+        chosen = [h for h in varied if h in sheet.figured_qualities or h in sheet.figured_costs]
+        values = [sheet.values(h) for h in chosen]
+        result = correlate(list(zip(*values, strict=True)), self.method)
         cells = []
         for i, row in enumerate(chosen):
             for j, column in enumerate(chosen):
                 r, n = float(result.r[i, j]), int(result.n[i, j])
                 known = math.isfinite(r)
                 text = f"{r:.2f}".replace("-", "−") if known else "–"
-                cells.append({"a": row.label, "b": column.label, "r": r if known else None, "text": text, "n": n})
+                cell = {"a": row.label, "b": column.label, "r": round(r, 4) if known else None, "text": text, "n": n}
+                if self.method == "kendall" and known and i != j:
+                    # the same way round for both of its cells, so that they say the same
+                    first, second = sorted((i, j))
+                    draws = _DRAWS if n <= _MANY else _FEW
+                    ends = bootstrap(values[first], values[second], self.method, draws=draws)
+                    cell["between"] = " ".join(f"{end:.2f}".replace("-", "−") for end in ends)
+                cells.append(cell)
         order = [h.label for h in chosen]
         data = Data(cells)
         base = data.chart.encode(
@@ -56,6 +70,7 @@ class Correlation(Figure):
                 alt.Tooltip("a:N", title="this"),
                 alt.Tooltip("b:N", title="with"),
                 alt.Tooltip("text:N", title=self.method.capitalize()),
+                alt.Tooltip("between:N", title="95% interval"),
                 alt.Tooltip("n:Q", title="models with both"),
             ],
         )
@@ -67,14 +82,18 @@ class Correlation(Figure):
                 legend=legend,
             )
         )
-        numbers = base.mark_text(fontSize=12).encode(
-            text="text:N",
-            color=alt.condition("datum.r > 0.7", alt.value("white"), alt.value(INK)),
-        )
-        side = _CELL_PX * len(chosen)
-        return dressed(
-            alt.layer(squares, numbers).properties(width=side, height=side * 3 // 4),
-            capital(self.title),
-            [_SAID[self.method]],
-            data,
-        )
+        shade = alt.condition("datum.r > 0.7", alt.value("white"), alt.value(INK))
+        layers = [squares, base.mark_text(fontSize=12).encode(text="text:N", color=shade)]
+        said = [_SAID[self.method]]
+        if self.method == "kendall":
+            layers[1] = base.mark_text(fontSize=12, dy=-6).encode(text="text:N", color=shade)
+            layers.append(
+                base.transform_filter("isValid(datum.between)")
+                .mark_text(fontSize=9.5, dy=8)
+                .encode(text="between:N", color=shade)
+            )
+            said.append("Below it the 95% interval of models redrawn with replacement.")
+        if len(chosen) < len(varied):
+            said.append(f"The {len(chosen)} foremost of {len(varied)} indicators.")
+        chart = alt.layer(*layers).properties(width=_CELL_PX * len(chosen), height=_ROW_PX * len(chosen))
+        return dressed(chart, capital(self.title), said, data)

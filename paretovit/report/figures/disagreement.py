@@ -13,6 +13,8 @@ from paretovit.report.headings import Sheet, sheet_of
 from paretovit.store import Table
 
 _CELL_PX = 46
+_COSTS = 20  # of which one can read a square
+_MOST = 100  # reversals of each two costs: far more than anybody is shown
 
 
 class Disagreement(Figure):
@@ -28,9 +30,10 @@ class Disagreement(Figure):
         sheet = sheet_of(table)
         agreements = reversals(sheet)[1]
         # a cost that tells no two models apart, such as a time taken once, has nothing to disagree with
-        claiming = {at for found in agreements if found.claimed for at in (found.a, found.b)}
+        claiming = sorted({at for found in agreements if found.claimed for at in (found.a, found.b)})
+        shown = claiming[:_COSTS]
         names = [h.label for h in sheet.costs]
-        labels = [name for at, name in enumerate(names) if at in claiming]
+        labels = [name for at, name in enumerate(names) if at in shown]
         cells = [
             {
                 "a": names[found.b],
@@ -40,9 +43,9 @@ class Disagreement(Figure):
                 "said": f"{found.reversed} of {found.claimed} pairs of models that both tell apart",
             }
             for found in agreements
-            if {found.a, found.b} <= claiming
+            if found.a in shown and found.b in shown
         ]
-        top = max(cell["share"] for cell in cells if cell["share"] is not None)
+        top = max((cell["share"] for cell in cells if cell["share"] is not None), default=0.0)
         data = Data(cells)
         base = data.chart.encode(
             x=alt.X("b:N", sort=labels, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=260)),
@@ -62,17 +65,16 @@ class Disagreement(Figure):
         )
         numbers = base.mark_text(fontSize=12, color=INK).encode(text="text:N")
         side = _CELL_PX * (len(labels) - 1)
-        return dressed(
-            alt.layer(squares, numbers).properties(width=side, height=side * 3 // 4),
-            self.title,
-            ["Of the pairs of models that both costs tell apart, the share that they put in opposite orders."],
-            data,
-        )
+        said = ["Of the pairs of models that both costs tell apart, the share that they put in opposite orders."]
+        if len(shown) < len(claiming):
+            said.append(f"The {len(shown)} foremost of {len(claiming)} costs.")
+        chart = alt.layer(squares, numbers).properties(width=side, height=side * 3 // 4)
+        return dressed(chart, self.title, said, data)
 
 
 @lru_cache(maxsize=4)
 def reversals(sheet: Sheet) -> tuple[list[Reversal], list[Agreement]]:
-    """`disagree` over the costs of a sheet, in the order of `sheet.costs`."""
+    """`disagree` over the costs of a sheet, in the order of `sheet.costs`, with the strongest reversals of each two."""
     unknown = (-math.inf, math.inf)
     costs = [
         Cost(
@@ -82,4 +84,4 @@ def reversals(sheet: Sheet) -> tuple[list[Reversal], list[Agreement]]:
         )
         for h in sheet.costs
     ]
-    return disagree(costs)
+    return disagree(costs, most=_MOST)

@@ -14,10 +14,10 @@ from paretovit.report.figures import (
     Data,
     Figure,
     Span,
+    all_models,
     capital,
     dressed,
     family_encodings,
-    records,
     span,
     spread,
 )
@@ -44,7 +44,7 @@ class Pareto(Figure):
     @classmethod
     def variants(cls, table: Table) -> dict[str, Figure]:
         sheet = sheet_of(table)
-        pairs = [(x, y) for y in sheet.qualities for x in sheet.costs]
+        pairs = [(x, y) for y in sheet.figured_qualities for x in sheet.figured_costs]
         return {f"{slug(sheet, y)}-{slug(sheet, x)}": cls(x.column, y.column) for x, y in pairs}
 
     def can_draw(self, table: Table) -> bool:
@@ -55,7 +55,8 @@ class Pareto(Figure):
         sheet = sheet_of(table)
         x, y = self._axes(sheet)
         both = _both(sheet, x, y)
-        lines = records(sheet, (*sheet.qualities, *sheet.costs))
+        models = all_models(sheet)
+        lines = models.records
         chosen = on_front(sheet, x, y)
         optimal = [at for at in both if chosen[at]]
 
@@ -69,7 +70,7 @@ class Pareto(Figure):
         x_axis = alt.X(f"{x.key}:Q", title=x.axis, scale=x_span.scale, axis=alt.Axis(tickCount=7, format="~r"))
         y_axis = alt.Y(f"{y.key}:Q", title=y.axis, scale=y_span.scale, axis=alt.Axis(tickCount=7, format="~r"))
         x_plain, y_plain = alt.X(f"{x.key}:Q", title=x.axis), alt.Y(f"{y.key}:Q", title=y.axis)
-        models, named = Data(lines), Data(front_lines)
+        named = Data(front_lines)
         points = models.chart.transform_filter(f"isValid(datum.{x.key}) && isValid(datum.{y.key})")
         front_points = named.chart
 

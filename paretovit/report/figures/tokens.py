@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -14,13 +15,21 @@ from paretovit.store import Column, Table
 
 WIDTH, HEIGHT = 760, 460
 _LABEL_PX = 15
-_NAMES = 0.3  # room for the names beside the lines, as a part of the lines' length
+_NAMES = 0.36  # room for the names beside the lines, as a part of the lines' length
+_LEADERS = 0.07  # of which for what leads from a line to its name
+_FADED = 0.07  # opacity of the families that are not the one picked
+_SIZE = re.compile(r"_[a-z]+$")  # of a model, such as "_pico", at the end of its name
 _DASHES = [[1, 0], [7, 3], [2, 2], [9, 3, 2, 3]]  # tell apart the series of one family
+_MOST = 8  # costs that have a figure
+_NAMED = 40  # lines that have a name beside them
 _AXIS = "patches of an image (tokens)"
 
 
 class Tokens(Figure):
     """One line per architecture, both axes logarithmic: a slope of 1 is linear, one of 2 quadratic.
+
+    A family picked in the legend stays and the others fade, and so do all but the line of the point under the pointer.
+    The height follows from the number of names.
 
     Without `column`, the foremost cost that some architecture has at two numbers of tokens.
     """
@@ -34,7 +43,7 @@ class Tokens(Figure):
     @classmethod
     def variants(cls, table: Table) -> dict[str, Figure]:
         sheet = sheet_of(table)
-        return {slug(sheet, h): cls(h.column) for h in grown_costs(sheet)}
+        return {slug(sheet, h): cls(h.column) for h in grown_costs(sheet)[:_MOST]}
 
     def can_draw(self, table: Table) -> bool:
         return bool(self._drawable(sheet_of(table)))
@@ -48,17 +57,18 @@ class Tokens(Figure):
         key = heading.key
         reach = [p[field] for p in points for field in (key, f"{key}_low", f"{key}_high") if p[field] is not None]
         y_span = span((value for value in reach if value > 0), log=True)
-        ends = _ends(points, y_span.position, key)
-        heights = spread([end["height"] for end in ends], _LABEL_PX / HEIGHT)
-        for end, height in zip(ends, heights, strict=True):
-            end.update(label_y=y_span.value(height), most=counts[-1])
+        ends = sorted(_ends(points, y_span.position, key), key=lambda end: end["height"])[:_NAMED]
+        height = max(HEIGHT, (len(ends) + 1) * _LABEL_PX)
+        reaching = counts[-1] / counts[0]
+        for end, at in zip(ends, _within(spread([end["height"] for end in ends], _LABEL_PX / height)), strict=True):
+            end.update(label_y=y_span.value(at), label_x=counts[-1] * reaching**_LEADERS)
 
         x = alt.X(
             "tokens:Q",
             title=_AXIS,
             scale=alt.Scale(
                 type="log", base=2, nice=False,
-                domain=[counts[0] / 1.15, counts[-1] * (counts[-1] / counts[0]) ** _NAMES],
+                domain=[counts[0] / 1.15, counts[-1] * reaching**_NAMES],
             ),
             axis=alt.Axis(values=counts, format=",d", grid=False),
         )  # fmt: skip
@@ -74,41 +84,63 @@ class Tokens(Figure):
         all_points, all_ends = Data(points), Data(ends)
         base, ended = all_points.chart, all_ends.chart
         dashes = list(range(len(_DASHES)))
-        lines = base.mark_line(strokeWidth=1.8, opacity=0.8).encode(
+        picked = alt.selection_point(name="picked", fields=["family"], bind="legend")
+        under = alt.selection_point(name="under", fields=["series"], on="pointerover", clear="pointerout")
+
+        def opacity(value: float) -> dict[str, Any]:
+            return {"opacity": alt.when(picked & under).then(alt.value(value)).otherwise(alt.value(_FADED))}
+
+        lines = base.mark_line().encode(
             x=x,
             y=y,
             color=colors["color"],
+            strokeWidth=alt.when("datum.softmax").then(alt.value(4)).otherwise(alt.value(1.8)),
+            **opacity(0.8),
             detail="series:N",
             strokeDash=alt.StrokeDash("dash:O", scale=alt.Scale(domain=dashes, range=_DASHES), legend=None),
         )
         bars = (
             base.transform_filter(f"datum.{key}_low > 0")
-            .mark_rule(strokeWidth=1.6, opacity=0.7)
-            .encode(x=x_plain, y=alt.Y(f"{key}_low:Q", title=heading.axis), y2=f"{key}_high:Q", color=colors["color"])
+            .mark_rule(strokeWidth=1.6)
+            .encode(
+                x=x_plain,
+                y=alt.Y(f"{key}_low:Q", title=heading.axis),
+                y2=f"{key}_high:Q",
+                color=colors["color"],
+                **opacity(0.7),
+            )
         )
         busy = f"datum.{key}_busy"
         marks = (
             base.transform_filter(f"!{busy}")
-            .mark_point(filled=True, opacity=1, size=70)
-            .encode(x=x_plain, y=y_plain, **colors, tooltip=tooltip)
+            .mark_point(filled=True, size=70)
+            .encode(x=x_plain, y=y_plain, **colors, tooltip=tooltip, **opacity(1))
+            .add_params(picked, under)
         )
         hollow = (
             base.transform_filter(busy)
-            .mark_point(filled=False, opacity=1, size=70, strokeWidth=1.6, fill="white")
-            .encode(x=x_plain, y=y_plain, **colors, tooltip=tooltip)
+            .mark_point(filled=False, size=70, strokeWidth=1.6, fill="white")
+            .encode(x=x_plain, y=y_plain, **colors, tooltip=tooltip, **opacity(1))
         )
-        leaders = ended.mark_rule(strokeWidth=0.7, opacity=0.5).encode(
-            x=x_plain, y=y_plain, y2="label_y:Q", x2="most:Q", color=colors["color"]
+        leaders = ended.mark_rule(strokeWidth=0.9).encode(
+            x=x_plain, y=y_plain, y2="label_y:Q", x2="label_x:Q", color=colors["color"], **opacity(0.6)
         )
-        texts = ended.mark_text(align="left", dx=10, fontSize=12, color=INK).encode(
-            x=alt.X("most:Q", title=_AXIS), y=alt.Y("label_y:Q", title=heading.axis), text="label:N"
+        texts = ended.mark_text(align="left", dx=4, fontSize=12, color=INK).encode(
+            x=alt.X("label_x:Q", title=_AXIS),
+            y=alt.Y("label_y:Q", title=heading.axis),
+            text="label:N",
+            **opacity(1),
         )
-        chart = alt.layer(lines, bars, marks, hollow, leaders, texts).properties(width=WIDTH, height=HEIGHT)
+        chart = alt.layer(lines, bars, leaders, marks, hollow, texts).properties(width=WIDTH, height=height)
         subtitle = [
             "Both axes are logarithmic. N is the number of tokens, its power the slope through the last three points."
         ]
+        if len(ends) < len(found):
+            subtitle.append(f"Named: the {len(ends)} that cost least of {len(found)} architectures.")
         if any(point.get(f"{key}_busy") for point in points):
             subtitle.append("Hollow: the machine was busy, the value claims nothing.")
+        if any(point["softmax"] for point in points):
+            subtitle.append("Thick: softmax attention as one operator, which the others are compared with.")
         return dressed(chart, f"{capital(heading.title)} over the number of tokens", subtitle, all_points, all_ends)
 
     def _drawable(self, sheet: Sheet) -> list[Heading]:
@@ -120,19 +152,32 @@ def _points(sheet: Sheet, heading: Heading, found: tuple[Growth, ...]) -> list[d
     lines = records(sheet, [heading])
     seen: Counter[str] = Counter()
     points = []
+    compared = {growth.reference for growth in found}
+    sizes = {match[0] if (match := _SIZE.search(growth.series.name)) else "" for growth in found}
+    size = sizes.pop() if len(found) > 1 and len(sizes) == 1 else ""  # what all names end with tells nothing apart
     for growth in found:
         series = growth.series
         dash = seen[series.family] % len(_DASHES)
         seen[series.family] += 1
-        facts = {"series": series.name, "dash": dash, "label": f"{series.name} ∝ N^{growth.power:.2f}"}
+        facts = {
+            "series": series.name,
+            "dash": dash,
+            "label": f"{series.name.removesuffix(size)} ∝ N^{growth.power:.2f}",
+            "softmax": series in compared,
+        }
         points += [
             lines[at] | facts | {"tokens": tokens} for at, tokens in zip(growth.lines, growth.tokens, strict=True)
         ]
     return points
 
 
+def _within(heights: list[float]) -> list[float]:
+    """The heights moved together, so that none lies outside of 0 to 1 where there is room for all."""
+    return [height + max(0.0, -min(heights)) - max(0.0, max(heights) - 1) for height in heights]
+
+
 def _ends(points: list[dict[str, Any]], position: Any, key: str) -> list[dict[str, Any]]:
     """The last point of every series, where its name is written."""
     last = {point["series"]: point for point in points}
-    fields = ("family", "label", "tokens", key)
+    fields = ("series", "family", "label", "tokens", key)
     return [{name: point[name] for name in fields} | {"height": position(point[key])} for point in last.values()]

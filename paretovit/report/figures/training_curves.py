@@ -115,7 +115,7 @@ def _lines(sheet: Sheet, quality: Heading, cost: str) -> list[dict[str, Any]]:
         for row in rows:
             facts = row.origin.timing
             spent = facts.get("spent", {}).get(cost)
-            if spent is None:
+            if spent is None or "curve" not in facts:  # of several seeds as one, what all have alike is left
                 continue
             for (epoch, value), so_far in zip(facts["curve"], spent, strict=True):
                 found.append(
