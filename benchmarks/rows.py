@@ -11,13 +11,32 @@ from paretovit.report.progress import MeasureProgress
 from paretovit.spec import ModelSpec
 
 
-def carry_out(specs: Sequence[ModelSpec], out: Path, *, indicators: list[str], batch_size: int, care: Care) -> None:
-    """Stopped by Ctrl-C, the file holds what was measured."""
-    with Store("sqlite://") as store:
+def carry_out(
+    specs: Sequence[ModelSpec],
+    out: Path,
+    *,
+    indicators: list[str],
+    batch_size: int,
+    care: Care,
+    runtimes: Sequence[str] = ("torch_eager",),
+    threads: int | None = None,
+) -> None:
+    """Stopped by Ctrl-C, the file holds what was measured; killed, the store beside it does, and the next call goes on
+    from there."""
+    with Store(str(out.with_suffix(".sqlite"))) as store:
         if out.exists():
             store.import_lines(out)
         try:
             with MeasureProgress() as progress:
-                measure(specs, indicators=indicators, batch_size=batch_size, store=store, care=care, progress=progress)
+                measure(
+                    specs,
+                    indicators=indicators,
+                    runtimes=runtimes,
+                    threads=threads,
+                    batch_size=batch_size,
+                    store=store,
+                    care=care,
+                    progress=progress,
+                )
         finally:
             store.export_lines(out)

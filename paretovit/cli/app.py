@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paretovit.errors import UserError
+from paretovit.spec import Pixels, pixels
+
 if TYPE_CHECKING:
     from paretovit.cost.measure import Progress
+    from paretovit.cost.subject import Calibration
     from paretovit.measurement import Measurement
     from paretovit.spec import ModelSpec
     from paretovit.store import Store
@@ -34,7 +38,24 @@ Models = Annotated[
         metavar="MODEL...", help="Catalog names, wildcards, timm names, checkpoint folders, module:callable."
     ),
 ]
-ImgSize = Annotated[int | None, typer.Option("--img-size", help="Image side in pixels; the model's own by default.")]
+
+
+def _pixels(text: str) -> Pixels:
+    try:
+        return pixels(text)
+    except UserError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+ImgSize = Annotated[
+    Any,
+    typer.Option(
+        "--img-size",
+        parser=_pixels,
+        metavar="PX",
+        help="Image side in pixels, or rows x columns as 224x320; the model's own by default.",
+    ),
+]
 InChans = Annotated[int | None, typer.Option("--in-chans", help="Channels of an image.")]
 NumClasses = Annotated[int | None, typer.Option("--num-classes", help="Classes of the head.")]
 StoreUrl = Annotated[
@@ -46,9 +67,14 @@ DataName = Annotated[
     str, typer.Option("--data", help="digits, hfds/PATH, torch/NAME, fake, or a folder of train/ and val/.")
 ]
 
+CalibrationData = Annotated[
+    str | None, typer.Option("--calibration", help="DATA whose images int8 takes its scales from: digits, hfds/PATH.")
+]
+DTYPE = "float32, bfloat16, float16, or int8 with --calibration."
+
 
 def chosen_specs(
-    names: list[str], img_size: int | None, in_chans: int | None, num_classes: int | None
+    names: list[str], img_size: Pixels | None, in_chans: int | None, num_classes: int | None
 ) -> list[ModelSpec]:
     from paretovit.zoo.catalog import expand, resolve
 
@@ -66,11 +92,20 @@ def for_data(name: str, data: str) -> tuple[ModelSpec, Any]:
     images = open_data(data)
     own = images.val
     if Path(name, "spec.json").is_file():
-        return spec, open_data(data, img_size=spec.image_px, in_chans=spec.in_chans)
+        return spec, open_data(data, img_size=spec.square_px, in_chans=spec.in_chans)
     if own.image_px != spec.image_px:
-        images = open_data(data, img_size=spec.image_px)
+        images = open_data(data, img_size=spec.square_px)
         own = images.val
     return resolve(name, in_chans=own.in_chans, num_classes=own.num_classes), images
+
+
+def calibration_images(data: str | None) -> Calibration | None:
+    """What `--calibration` names."""
+    if data is None:
+        return None
+    from paretovit.training.calibration import CalibrationImages
+
+    return CalibrationImages(data)
 
 
 def open_store(url: str, *, create: bool = True) -> Store:

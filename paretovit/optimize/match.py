@@ -273,7 +273,7 @@ def shapes(spec: ModelSpec) -> tuple[Shape, ...]:
 
 def described(spec: ModelSpec) -> str:
     """The sizes in words: "12 x 192 with 3 heads, patch 16, 224 px"."""
-    return f"{'; '.join(map(str, shapes(spec)))}, patch {_patch_px(spec)}, {spec.image_px} px"
+    return f"{'; '.join(map(str, shapes(spec)))}, patch {_patch_px(spec)}, {spec.size}"
 
 
 def _widths(spec: ModelSpec) -> list[ModelSpec]:
@@ -307,9 +307,9 @@ def _depths(spec: ModelSpec) -> list[ModelSpec]:
 
 def _patches(spec: ModelSpec) -> list[ModelSpec]:
     return [
-        _viewed(spec, patch_px, spec.image_px, f"patch {patch_px}")
-        for patch_px in range(1, spec.image_px + 1)
-        if spec.image_px % patch_px == 0
+        _viewed(spec, patch_px, spec.square_px, f"patch {patch_px}")
+        for patch_px in range(1, spec.square_px + 1)
+        if spec.square_px % patch_px == 0
     ]
 
 
@@ -317,7 +317,7 @@ def _resolutions(spec: ModelSpec) -> list[ModelSpec]:
     patch_px = _patch_px(spec)
     return [
         _viewed(spec, patch_px, side * patch_px, f"{side * patch_px} px")
-        for side in range(1, _LARGEST * spec.image_px // patch_px + 1)
+        for side in range(1, _LARGEST * spec.square_px // patch_px + 1)
     ]
 
 

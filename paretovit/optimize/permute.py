@@ -137,9 +137,7 @@ def pairs(model: nn.Module, spec: ModelSpec, consumers: Sequence[str]) -> list[P
     if not candidates:
         return []
     trial = copy.deepcopy(model).double().eval()
-    images = torch.randn(
-        2, spec.in_chans, spec.image_px, spec.image_px, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
-    )
+    images = torch.randn(2, *spec.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     return _unchanged(trial, images, candidates, _output(trial, images))
 
 

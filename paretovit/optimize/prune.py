@@ -22,6 +22,7 @@ from paretovit.training.data import Data
 from paretovit.training.evaluate import evaluate
 from paretovit.training.loop import Begin, how_trained, train
 from paretovit.training.progress import Watch, silent
+from paretovit.training.pruning import Pruning, told
 from paretovit.training.recipe import Recipe
 from paretovit.training.start import trained
 from paretovit.zoo.build import build
@@ -29,7 +30,7 @@ from paretovit.zoo.catalog import resolve
 from paretovit.zoo.checkpoint import WEIGHTS, save_model
 from paretovit.zoo.patterns import TWO_OF_FOUR, Pattern
 
-_DEVICES = ("a10", "h100")
+_DEVICES = ("a10", "h200")
 _CALIBRATION = 128  # images, as many as Sun et al. 2023 take texts
 
 
@@ -45,6 +46,18 @@ class How:
     score: Score = "magnitude"
     reorder: bool = False
     gradual: bool = False
+
+    @property
+    def words(self) -> Pruning:
+        """As rows say it; which layers it was, their spec says."""
+        return Pruning(pattern=str(self.pattern), score=self.score, reordered=self.reorder, gradual=self.gradual)
+
+    def each(self, recipe: Recipe) -> Recipe:
+        """What each training goes by: the recipe, or with `gradual` its share of epochs and warm-up, an epoch at
+        least."""
+        count = len(steps(self.pattern)) if self.gradual else 1
+        epochs = max(1, recipe.epochs // count)
+        return replace(recipe, epochs=epochs, warmup_epochs=recipe.warmup_epochs * (epochs / recipe.epochs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +96,20 @@ class Pruned:
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """A model to be pruned, its data if it is to be judged, and how its weights came to be."""
+    """A model to be pruned, its data if it is to be judged, how its weights came to be, and what is known of it: `rows`
+    of its accuracy, which is otherwise looked at."""
 
     spec: ModelSpec
     module: nn.Module
     data: Data | None = None
     label: str = "weights as given"
     seed: int | None = None
+    rows: tuple[Measurement, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """As rows say it."""
+        return f"{self.spec.name} ({self.label})"
 
 
 def opened(name: str, data: str | None = None, *, pretrained: bool = False, img_size: int | None = None) -> Parent:
@@ -132,29 +152,28 @@ def prune(
     if data is None and recipe is not None:
         raise UserError("fine-tuning needs data; give --data")
     images = _calibration(data) if data is not None and how.score == "wanda" else None
-    rows: list[Measurement] = []
-    if data is not None:
+    rows = list(parent.rows)
+    if data is not None and not rows:
         rows += evaluate(spec, module, data.val, recipe=parent.label, seed=parent.seed)
-    patterns = steps(how.pattern) if how.gradual and recipe is not None else [how.pattern]
+    gradual = how.gradual and recipe is not None
+    patterns = steps(how.pattern) if gradual else [how.pattern]
     current = module
     for number, pattern in enumerate(patterns, start=1):
-        made = _sparsified(spec, current, replace(how, pattern=pattern), images)
-        last = number == len(patterns)
+        step, last = replace(how, pattern=pattern, gradual=gradual and number > 1), number == len(patterns)
+        made = _sparsified(spec, current, step, images)
         if data is not None and number == 1:
-            said = f"{parent.label}, pruned to {pattern} by {how.score}{', channels reordered' if how.reorder else ''}"
-            rows += evaluate(made.spec, made.module, data.val, recipe=said, seed=parent.seed)
+            rows += evaluate(made.spec, made.module, data.val, recipe=told(parent.words, step.words), seed=parent.seed)
         if recipe is None or data is None:
             save_model(out, made.spec, made.module)
             continue
         folder = out if last else out / f"step-{pattern.kept}of{pattern.group}"
-        share = replace(recipe, epochs=max(1, recipe.epochs // len(patterns)))
         result = train(
             made.spec,
             data,
-            share,
+            how.each(recipe),
             out=folder,
             device=train_device,
-            begin=_from(f"{spec.name} ({parent.label}) pruned to {pattern} by {how.score}", made.module),
+            begin=begin_with(told(parent.words, step.words), made.module),
             progress=progress,
         )
         rows += result.rows if last else []
@@ -190,8 +209,8 @@ def _sparsified(spec: ModelSpec, module: nn.Module, how: How, images: Tensor | N
     )
 
 
-def _from(name: str, parent: nn.Module) -> Begin:
-    """A training that begins with the weights and masks of `parent`."""
+def begin_with(name: str, parent: nn.Module) -> Begin:
+    """A training that begins with the weights, and the masks if there are any, of `parent`."""
 
     def prepare(module: nn.Module) -> None:
         module.load_state_dict(parent.state_dict())

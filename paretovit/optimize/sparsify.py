@@ -23,6 +23,7 @@ from paretovit.errors import UserError
 from paretovit.optimize.permute import kept, pairs, permute, search
 from paretovit.optimize.roofline import placed_layers, total_speedup
 from paretovit.spec import ModelSpec, Part
+from paretovit.training.pruning import sparse_name
 from paretovit.zoo.layers import block_of, weight_matrices
 from paretovit.zoo.masked import Masked
 from paretovit.zoo.patterns import Pattern
@@ -114,7 +115,8 @@ def sparsify(
     for name in chosen:
         found[name] = replace(found[name], kept=kept(scores[name], pattern), before=before[name])
         mask_layer(name, module.get_submodule(name), pattern, scores[name])
-    return Sparsified(_sparse_spec(spec, pattern, chosen), module, pattern, tuple(found.values()))
+    some = None if len(wanted) == len(block_of(module)) else blocks
+    return Sparsified(_sparse_spec(spec, pattern, chosen, some), module, pattern, tuple(found.values()))
 
 
 def steps(pattern: Pattern) -> list[Pattern]:
@@ -199,7 +201,7 @@ def _watching(module: nn.Module, names: Sequence[str], squares: dict[str, Tensor
             handle.remove()
 
 
-def _sparse_spec(spec: ModelSpec, pattern: Pattern, chosen: Sequence[str]) -> ModelSpec:
+def _sparse_spec(spec: ModelSpec, pattern: Pattern, chosen: Sequence[str], blocks: tuple[int, int] | None) -> ModelSpec:
     part = Part.of("sparse", layers=tuple(chosen), kept=pattern.kept, group=pattern.group)
-    name = f"{spec.name}_{pattern.kept}of{pattern.group}"
+    name = sparse_name(spec.name, str(pattern), blocks)
     return replace(spec, name=name, transforms=(*spec.transforms, part))

@@ -56,7 +56,7 @@ class EfficiencyMisnomer(Paper):
 def _patches(rows: Sequence[Measurement]) -> Iterator[Cell]:
     for name, model, tokens, mparams, gmacs, ms in PATCHES:
         spec = resolve(model)
-        ours = (spec.image_px // spec.patch_px) ** 2 + 1
+        ours = (spec.square_px // spec.patch_px) ** 2 + 1
         yield judged(with_printed(_cell("1", name, model, "tokens", "1"), tokens), ours, _TOKENS)
         yield from _costs("1", name, model, mparams, gmacs)
         yield from _time("1", name, model, ms, rows)

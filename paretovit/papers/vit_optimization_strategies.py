@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 from torch import nn
 
+from paretovit.analysis.claims import Claim
 from paretovit.analysis.roofline import KEPT, Placement, dense_roof, place
 from paretovit.cost.products import Product, products_of
 from paretovit.devices import DEVICES
@@ -22,6 +23,7 @@ from paretovit.measurement import Measurement
 from paretovit.papers import Paper
 from paretovit.papers._cells import Cell
 from paretovit.papers._counted import counts, judged, with_printed
+from paretovit.papers._vit_optimization_strategies_claims import claims
 from paretovit.papers._vit_optimization_strategies_tables import (
     CONFIGS,
     GPUS,
@@ -51,7 +53,7 @@ class VitOptimizationStrategies(Paper):
     """What costs determine of its six tables, and of the shares in its section 2.2."""
 
     title = "Vadakkeveedu 2023, Exploration of Optimization Strategies for Vision Transformers (thesis, IIT Madras)"
-    models = "vit_*_patch16_384"
+    models = "*_[0-9]*x[0-9]*_patch*"  # of the small parents that its findings are retried on
     tables: ClassVar[dict[str, str]] = {
         "1.1": "configurations of ViT, at 384 px",
         "1.2": "accuracies of variants",
@@ -73,6 +75,9 @@ class VitOptimizationStrategies(Paper):
             "4.3": _regimes,
         }
         return list(made[table]())
+
+    def claims(self, rows: Sequence[Measurement]) -> list[Claim]:
+        return claims(rows)
 
 
 def _configs() -> Iterator[Cell]:

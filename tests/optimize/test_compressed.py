@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretovit.errors import UserError
-from paretovit.optimize.compressed import COMPRESSED, load_compressed, pack, save_compressed, unpack
+from paretovit.optimize.compressed import COMPRESSED, load_compressed, save_compressed
+from paretovit.optimize.packing import pack, unpack
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.zoo.build import build
 from paretovit.zoo.checkpoint import load_tensors, save_tensors

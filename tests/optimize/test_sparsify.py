@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +18,12 @@ from paretovit.optimize.prune import How, Parent, prune
 from paretovit.optimize.sparsify import block_range, sparsify, speedup, steps
 from paretovit.spec import ModelSpec, Stage
 from paretovit.training.data import open_data
+from paretovit.training.loop import STATE
+from paretovit.training.progress import Watch, silent
+from paretovit.training.pruning import tried
 from paretovit.training.recipe import DEMO
 from paretovit.zoo.build import build
-from paretovit.zoo.checkpoint import load_model
+from paretovit.zoo.checkpoint import WEIGHTS, load_model, load_tensors
 from paretovit.zoo.masked import Masked
 from paretovit.zoo.patterns import Pattern
 
@@ -127,9 +134,61 @@ def test_fine_tuning_keeps_the_zeros_and_writes_both_files(model, tmp_path, grad
     assert torch.equal(packed["head.weight"], state["head.weight"].half())
     kinds = [row.conditions.recipe for row in done.rows if row.indicator == "top1"]
     assert kinds[0] == "none"
-    assert kinds[1].startswith("none, pruned to")
-    assert "pruned to 2:4" in kinds[-1]
+    assert kinds[1] == f"small (none) pruned to {'3:4' if gradual else '2:4'} by magnitude"
+    assert kinds[-1].endswith(f"pruned to 2:4 by magnitude{', step by step' if gradual else ''}")
+    assert tried(kinds[-1]).pruning == How(gradual=gradual).words
     assert (tmp_path / "step-3of4").is_dir() == gradual
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads({threads})
+sys.path.insert(0, {tests!r})
+from test_sparsify import fine_tuned
+ticks = []
+def watch(tick):
+    ticks.append(tick)
+    if len(ticks) == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+fine_tuned(Path(sys.argv[1]), gradual={gradual}, progress=watch)
+"""
+
+
+def fine_tuned(out: Path, *, gradual: bool, progress: Watch = silent) -> nn.Module:
+    """Four epochs of three steps, with all that may move a weight away from zero: momentum, decay, an average."""
+    torch.manual_seed(0)
+    parent = Parent(spec=SPEC, module=build(SPEC).eval(), data=open_data("digits"), label="none")
+    recipe = replace(
+        DEMO, epochs=4, warmup_epochs=1, train_images=100, ema=0.9, dropout=0.1, crop_padding=1, weight_decay=0.5
+    )
+    prune(parent, How(gradual=gradual, reorder=True), out=out, recipe=recipe, progress=progress)
+    return build(str(out))
+
+
+@pytest.mark.parametrize(("gradual", "at"), [(False, 8), (True, 11)])
+def test_fine_tuning_killed_with_kill_9_goes_on_bit_for_bit_and_keeps_its_zeros(tmp_path, gradual, at):
+    code = KILLED.format(threads=torch.get_num_threads(), tests=str(Path(__file__).parent), at=at, gradual=gradual)
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "cut")], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+    state, _ = load_tensors(tmp_path / "cut" / STATE)  # after the last epoch that was finished
+    masks = {name: mask for name, mask in state.items() if name.endswith(".weight_mask")}
+    assert {name.partition("/")[0] for name in masks} == {"model", "average"}
+    for name, mask in masks.items():
+        assert not (state[name.removesuffix("_mask")][~mask] != 0).any()
+
+    ticks = []
+    model = fine_tuned(tmp_path / "cut", gradual=gradual, progress=ticks.append)
+    assert len(ticks) == {False: 12 - 6, True: 6 - 3}[gradual], "what was finished is not done again"
+    fine_tuned(tmp_path / "whole", gradual=gradual)
+    for name in (WEIGHTS, COMPRESSED):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for module in model.modules():
+        if isinstance(module, Masked):
+            assert not (module.weight[~module.weight_mask] != 0).any()
+            assert (module.weight != 0).sum() == module.weight_mask.sum() == module.weight.numel() // 2
 
 
 def test_without_data_the_sparse_model_is_written_and_never_over_another(model, tmp_path):
@@ -137,6 +196,6 @@ def test_without_data_the_sparse_model_is_written_and_never_over_another(model, 
     done = prune(parent, How(pattern=Pattern(4, 8)), out=tmp_path)
     assert done.rows == ()
     assert done.compressed_bytes < done.dense_bytes
-    assert done.speedups == {"a10": 1.0, "h100": 1.0}
+    assert done.speedups == {"a10": 1.0, "h200": 1.0}
     with pytest.raises(UserError, match="holds a model already"):
         prune(parent, How(), out=tmp_path)

@@ -1,0 +1,228 @@
+"""How long a plain vision transformer takes on a device, foretold from a few dozen that were measured there.
+
+A call takes time for arithmetic, for moving what it reads and writes, and for starting each operator: a sum of a few
+closed terms of the six factors whose prices differ from device to device. The prices are fitted, none below zero
+(Lawson and Hanson 1974), so that relative errors are least. What the
+sum misses is smooth in the logarithms of the factors (caches, blocks of a library), so kernel ridge regression on these
+corrects it near what was measured, and fades away from it (Saunders et al. 1998, with closed leave-one-out errors).
+
+Paper    Anonymous 2021, "An Investigation on Hardware-Aware Vision Transformer Scaling" measures every model; that a
+         latency can be looked up or predicted per device is usual in architecture search (Cai et al. 2019,
+         "ProxylessNAS", app. B; Zhang et al. 2021, "nn-Meter").
+Interval by conformal prediction: the error that the wanted share of measured models stays below when they are foretold
+         by the others (Vovk et al. 2005; Barber et al. 2021, sec. on K-fold CV).
+
+Letters  L layers, H heads, D width, M hidden width of the MLP, n patches, N tokens, P pixels of a patch, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from paretovit.errors import UserError
+from paretovit.spec import ModelSpec
+from paretovit.zoo.factors import Factors, factors_of, with_factors
+
+FEWEST = 12  # measured models that a predictor is fitted on at least: there are as many prices
+_FOLDS = 10
+_PREFIX = {"mean": 0, "distilled": 2}  # tokens besides those of patches; any other read-out has one
+_REACHES = (0.5, 1.0, 2.0, 4.0)  # of the correction, in standard deviations of the factors
+_NOISES = (0.003, 0.01, 0.03, 0.1, 0.3)  # variance of a measurement's own error over that of what the sum misses
+_REWEIGHTED = 8
+
+Floats = NDArray[np.float64]
+
+
+class Prediction(NamedTuple):
+    """A cost, and the interval that it lies in with the predictor's `level`; in the unit that was fitted."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LatencyPredictor:
+    """Foretells seconds per call, or per image, of models that differ in the six factors alone.
+
+    prices     seconds per unit of each of `TERMS`
+    level      share of new models whose cost the interval is to hold
+    margin     half of the interval, of the logarithm
+    """
+
+    family: ModelSpec
+    prices: Floats
+    level: float
+    margin: float
+    _correction: _Correction
+
+    @classmethod
+    def fit(
+        cls, specs: Sequence[ModelSpec], seconds: Sequence[float], *, level: float = 0.9, seed: int = 0
+    ) -> LatencyPredictor:
+        """From measured times above zero. The `seed` is that of the folds, and so of the interval alone.
+
+        Raises `UserError` for fewer than `FEWEST` models, for those that differ in more than the six factors or do not
+        have them, and for a time that is not above zero.
+        """
+        if len(specs) != len(seconds) or len(specs) < FEWEST:
+            raise UserError(f"a predictor takes at least {FEWEST} measured models, got {min(len(specs), len(seconds))}")
+        times = np.asarray(seconds, float)
+        if not (np.isfinite(times).all() and (times > 0).all()):
+            raise UserError("a predictor takes times above zero")
+        family = _family(specs[0])
+        other = next((spec for spec in specs if _family(spec) != family), None)
+        if other is not None:
+            raise UserError(f"{other.name} and {specs[0].name} differ in more than the six factors")
+        factors = np.array([factors_of(spec) for spec in specs], float)
+        prices, correction = _fitted(factors, family, times)
+        margin = _margin(factors, family, times, level, seed)
+        return cls(family, prices, level, margin, correction)
+
+    def predict(self, spec: ModelSpec) -> Prediction:
+        """Raises `UserError` for a model that differs in more than the six factors from those that were measured."""
+        value, low, high = self.predict_all([spec])[0]
+        return Prediction(float(value), float(low), float(high))
+
+    def predict_all(self, specs: Sequence[ModelSpec]) -> Floats:
+        """(models, 3): value, low and high of each."""
+        for spec in specs:
+            if _family(spec) != self.family:
+                raise UserError(f"{spec.name} differs from {self.family.name} in more than the six factors")
+        return self.predict_factors(np.array([factors_of(spec) for spec in specs], float).reshape(-1, 6))
+
+    def predict_factors(self, factors: Floats) -> Floats:
+        """The same of factors (models, 6), in the order of `Factors`."""
+        value = _foretold(factors, self.family, self.prices, self._correction)
+        return value[:, None] * np.exp([0.0, -self.margin, self.margin])
+
+
+# what time is spent on, one column each of `_terms`; "per call" is what a call takes that does nothing
+TERMS = (
+    "per call",
+    "operators",
+    "heads",
+    "linear macs",
+    "narrow linear macs",
+    "attention macs",
+    "narrow attention macs",
+    "scores",
+    "hidden values",
+    "tokens' values",
+    "weights",
+    "patch macs",
+)
+
+
+def _terms(factors: Floats, family: ModelSpec) -> Floats:
+    """(models, terms), from factors (models, 6)."""
+    L, H, K, ratio, image, P = factors.T
+    D, n = H * K, np.ceil(image / P) ** 2
+    M, N = D * ratio, n + _PREFIX.get(family.readout.name, 1)
+    weights = 4 * D**2 + 2 * D * M
+    columns = [
+        np.ones_like(L),
+        L,
+        L * H,
+        L * N * weights,
+        L * N * weights / D,  # short sums and few rows keep arithmetic units waiting
+        L * N**2 * D,
+        L * N**2 * H,
+        L * H * N,
+        L * N * M,
+        L * N * D,
+        L * weights + D * family.num_classes,
+        n * P**2 * D * family.in_chans,
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _places(factors: Floats, family: ModelSpec) -> Floats:
+    """(models, 6): where the correction takes models to lie, logarithms of what the terms are made of."""
+    L, H, K, ratio, image, P = factors.T
+    n = np.ceil(image / P) ** 2
+    return np.log(np.stack([L, H, K, ratio, n + _PREFIX.get(family.readout.name, 1), P], axis=1))
+
+
+@dataclass(frozen=True)
+class _Correction:
+    """Of the logarithm, as a weighted sum over measured models, by their distance."""
+
+    measured: Floats
+    weights: Floats
+    scale: Floats
+    reach: float
+
+    def __call__(self, places: Floats) -> Floats:
+        return _kernel(places / self.scale, self.measured / self.scale, self.reach) @ self.weights
+
+
+def _kernel(a: Floats, b: Floats, reach: float) -> Floats:
+    distances = ((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2)
+    return np.exp(-distances / (2 * reach**2 * a.shape[1]))
+
+
+def _fitted(factors: Floats, family: ModelSpec, seconds: Floats) -> tuple[Floats, _Correction]:
+    terms = _terms(factors, family)
+    prices = _prices(terms, seconds)
+    places = _places(factors, family)
+    scale = np.maximum(places.std(axis=0), 1e-3)
+    missed = np.log(seconds / (terms @ prices))
+    best: tuple[float, float, Floats] | None = None
+    for reach in _REACHES:
+        kernel = _kernel(places / scale, places / scale, reach)
+        for noise in _NOISES:
+            inverse = np.linalg.inv(kernel + noise * np.eye(len(kernel)))
+            weights: Floats = np.asarray(inverse @ missed, np.float64)
+            error = float(np.mean(np.abs(weights / np.diag(inverse))))  # each foretold by all others, in closed form
+            if best is None or error < best[0]:
+                best = error, reach, weights
+    assert best is not None, "there is a reach and a noise to try"
+    error, reach, weights = best
+    if error >= float(np.mean(np.abs(missed))):
+        weights = np.zeros_like(missed)  # the sum alone foretells better
+    return prices, _Correction(places, weights, scale, reach)
+
+
+def _prices(terms: Floats, seconds: Floats) -> Floats:
+    """Non-negative prices whose sums have least absolute logarithmic errors, nearly: relative least squares, weighted
+    anew so that models that fit badly count less."""
+    scale = terms.max(axis=0)
+    weight = np.ones_like(seconds)
+    prices = np.zeros(terms.shape[1])
+    for _ in range(_REWEIGHTED):
+        rows = terms / scale / seconds[:, None] * weight[:, None]
+        prices, _ = nnls(rows, weight, maxiter=50 * terms.shape[1])
+        missed = np.abs(np.log(np.maximum(terms / scale @ prices / seconds, 1e-6)))
+        weight = 1 / np.sqrt(np.maximum(missed, 0.02))
+    return prices / scale
+
+
+def _foretold(factors: Floats, family: ModelSpec, prices: Floats, correction: _Correction) -> Floats:
+    value: Floats = _terms(factors, family) @ prices * np.exp(correction(_places(factors, family)))
+    return value
+
+
+def _margin(factors: Floats, family: ModelSpec, seconds: Floats, level: float, seed: int) -> float:
+    """The error of the logarithm that `level` of the models stay below when foretold by those of other folds."""
+    count = len(seconds)
+    order = np.random.default_rng(seed).permutation(count)
+    errors = np.empty(count)
+    for fold in np.array_split(order, min(_FOLDS, count)):
+        others = np.setdiff1d(order, fold)
+        fitted = _fitted(factors[others], family, seconds[others])
+        errors[fold] = np.abs(np.log(seconds[fold] / _foretold(factors[fold], family, *fitted)))
+    rank = min(math.ceil(level * (count + 1)), count)
+    return float(np.sort(errors)[rank - 1])
+
+
+def _family(spec: ModelSpec) -> ModelSpec:
+    """What models have in common that differ in the six factors alone."""
+    return replace(with_factors(spec, Factors(1, 1, 1, 1, 1, 1)), name="")
