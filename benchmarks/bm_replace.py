@@ -41,11 +41,12 @@ RECIPE = replace(DEMO, name="bm_replace", crop_padding=0, hflip=False)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="late layers by pooling alone, few rounds, small batches")
+    parser.add_argument("--last-half", action="store_true", help="the last half of the layers alone")
     options = parser.parse_args()
     torch.set_num_threads(num_threads())
-    environment("python benchmarks/bm_replace.py" + (" --quick" if options.quick else ""))
+    environment("python benchmarks/bm_replace.py" + " --quick" * options.quick + " --last-half" * options.last_half)
     rounds, images = (3, 8) if options.quick else (11, 64)
-    for layers in HALVES[-1:] if options.quick else HALVES:
+    for layers in HALVES[-1:] if options.quick or options.last_half else HALVES:
         for mixer in MIXERS[:1] if options.quick else MIXERS:
             _steps(layers, mixer, images, rounds)
     for batch_size in (1, 8):

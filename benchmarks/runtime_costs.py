@@ -1,7 +1,8 @@
 """What every architecture on the skeleton costs on every runtime of this machine's CPU, by every indicator.
 
     python benchmarks/runtime_costs.py results/runtime_costs.jsonl
-    paretovit report --store results/runtime_costs.jsonl --out report
+    paretovit store import results/runtime_costs.jsonl --store rows.sqlite
+    paretovit report --store rows.sqlite --out report
 
 Four blocks of width 64 at patch 4 and 32 px, one thread. A model that a runtime cannot take is a row that names the
 operator; accuracies are in another file (`zoo_digits.py`). What the file has already is not measured again, and a

@@ -123,7 +123,8 @@ def _page(
     css, js = (_HERE.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     names = set(charts)
     memory = memory_section(sheet, names)
-    leading = (tokens_section(sheet, names), claims_section(claims))
+    tokens = tokens_section(sheet, names)
+    leading = (tokens if growth else "", claims_section(claims))
     sections = (
         *leading,
         memory if any(leading) else "",
@@ -137,6 +138,7 @@ def _page(
         "" if any(leading) else memory,
         per_cost_section(names),
         curve_section(sheet, names),
+        "" if growth else tokens,
         more_section(elsewhere),
         table_section(sheet),
     )

@@ -70,7 +70,7 @@ class SpatialReduction(Mixer):
         else:
             weights_BHNM = self.mix((q_BHNK * self.head_dim**-0.5) @ k_BHMK.mT).softmax(-1)
             centred_BHNM = weights_BHNM - 1 / weights_BHNM.shape[-1]  # a softmax's mean is known
-            # torch's instance norm refuses a map of one token, and its `var` takes 14 times as long on a CPU
+            # torch's instance norm refuses a map of one token, and its `var` is slow on a CPU
             variance = centred_BHNM.square().mean((-2, -1), keepdim=True)
             out_BHNK = centred_BHNM @ v_BHMK * (variance + 1e-5).rsqrt().to(v_BHMK.dtype)  # scaled where it is small
         return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, D))
