@@ -104,7 +104,8 @@ def opened(path: Path, chromium: str) -> dict[str, float]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text(encoding="utf-8"))
         copy = Path(folder) / "index.html"
-        copy.write_text(text.replace("</body>", TELL.replace("PORT", str(server.server_port)) + "</body>"))
+        page, end_of_body, rest = text.rpartition("</body>")  # the libraries have one in a string, too
+        copy.write_text(page + TELL.replace("PORT", str(server.server_port)) + end_of_body + rest)
         words = ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1600", "--no-first-run"]
         words += [f"--user-data-dir={folder}/profile", "--remote-debugging-port=0", copy.as_uri()]
         process = subprocess.Popen([chromium, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

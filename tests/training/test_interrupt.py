@@ -12,6 +12,7 @@ import pytest
 _BEGIN = """
 import os, signal
 from paretovit.training.interrupt import asked_to_stop
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
 """
 
 
