@@ -48,7 +48,7 @@ def device_name(device: str = "cpu") -> str:
         import torch
 
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {num_threads()} core{'s' if num_threads() > 1 else ''}"
+    return f"{processor()}, {num_threads()} core{'s' if num_threads() > 1 else ''}"
 
 
 def origin(how: str, **timing: Any) -> Origin:
@@ -78,7 +78,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
 def _machine() -> tuple[tuple[str, Any], ...]:
     facts: list[tuple[str, Any]] = [
         ("system", f"{platform.system()} {platform.release()}"),
-        ("processor", _processor()),
+        ("processor", processor()),
     ]
     facts.append(("cores", num_threads()))
     with suppress(ValueError, OSError, AttributeError):
@@ -87,7 +87,8 @@ def _machine() -> tuple[tuple[str, Any], ...]:
 
 
 @cache
-def _processor() -> str:
+def processor() -> str:
+    """The CPU by name, such as "AMD EPYC"."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from paretovit.measurement import Conditions, Measurement, Origin, median
 from paretovit.spec import ModelSpec, Part, Stage
@@ -23,6 +24,14 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         specs = _specs()
         store.append([row for spec in specs for row in _rows(spec)], specs)
         yield store
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def _specs() -> list[ModelSpec]:
@@ -104,7 +113,21 @@ def _rows(spec: ModelSpec) -> list[Measurement]:
         row("train_time_s", "s", [40 * weight], batch_size=32, **(taught | {"split": "train"}), **device),
         *(row("time_share", "1", [s], part=f"group {g}", batch_size=1, **device) for g, s in _SHARES["time"].items()),
         *(row("macs_share", "1", [s], part=f"group {g}") for g, s in _SHARES["macs"].items()),
+        *(row("train_time_share", "1", [s], part=p, batch_size=32, **device) for p, s in _SHARES["training"].items()),
     ]
 
 
-_SHARES = {"time": {"linear": 0.6, "norm": 0.1, "element-wise": 0.3}, "macs": {"linear": 0.9, "fused attention": 0.1}}
+_SHARES = {
+    "time": {"linear": 0.6, "norm": 0.1, "element-wise": 0.3},
+    "macs": {"linear": 0.9, "fused attention": 0.1},
+    "training": {
+        "forward linear": 0.2,
+        "forward outside operators": 0.1,
+        "backward linear": 0.4,
+        "backward norm": 0.1,
+        "optimizer element-wise": 0.1,
+        "other outside operators": 0.1,
+        "layer norm": 0.8,
+        "layer (no layer)": 0.2,
+    },
+}

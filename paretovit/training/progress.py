@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from paretovit.progress import Bar
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """After a step: steps are counted through all epochs, `done` of `total`; `top1` is that of the epoch before."""
+    """After a step: steps are counted through all epochs, `done` of `total`; `score` is that of the epoch
+    before, in the indicator `quality`."""
 
     epoch: int
     epochs: int
@@ -17,7 +20,8 @@ class Tick:
     total: int
     loss: float
     images_per_s: float
-    top1: float | None
+    score: float | None
+    quality: str
 
 
 Watch = Callable[[Tick], None]
@@ -30,23 +34,11 @@ def silent(tick: Tick) -> None:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Watch]:
     """A bar on standard error with epoch, loss, accuracy, images per second and time left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        TextColumn("{task.fields[facts]}"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    # a bar that moves would leave empty lines in a file
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None, facts="")
+    with Bar(title) as bar:
 
         def watch(tick: Tick) -> None:
-            top1 = "" if tick.top1 is None else f"  top1 {tick.top1:.1%}"
-            facts = f"epoch {tick.epoch}/{tick.epochs}  loss {tick.loss:.3f}{top1}  {tick.images_per_s:,.0f} images/s"
-            bar.update(task, completed=tick.done, total=tick.total, facts=facts)
+            score = "" if tick.score is None else f"  {tick.quality} {tick.score:.1%}"
+            facts = f"epoch {tick.epoch}/{tick.epochs}  loss {tick.loss:.3f}{score}  {tick.images_per_s:,.0f} images/s"
+            bar.update(tick.done, tick.total, facts)
 
         yield watch
