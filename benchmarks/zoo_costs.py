@@ -24,21 +24,25 @@ PEAKS = ["peak_bytes_infer", "peak_bytes_train"]
 
 
 def growth(out: Path) -> None:
-    specs = [resolve(f"{name}_pico_patch4_{side}") for side in (32, 64, 128, 256, 512) for name in ARCHITECTURES]
+    specs = [resolve(f"{name}_pico_patch4_{side}") for side in (32, 64, 128, 256) for name in ARCHITECTURES]
+    longest = [resolve(f"{name}_pico_patch4_512") for name in ARCHITECTURES]
     still = ["params", "macs", *PEAKS]
     # a minute and more for a training step of those whose weights grow with the square of the tokens
     care = Care(rounds=5, sittings=1, group=12, timeout_s=600)
     carry_out(specs, out, indicators=[*still, "latency_s", "train_step_s"], batch_size=1, care=care)
+    carry_out(longest, out, indicators=[*still, "latency_s"], batch_size=1, care=care)
 
 
 def survey(out: Path) -> None:
-    specs = [entry.spec for entry in entries().values() if entry.spec.image_px == 224 and _is_small(entry.name)]
+    at_224 = [entry for entry in entries().values() if entry.spec.image_px == 224]
+    specs = [entry.spec for entry in at_224 if entry.name.endswith("_tiny_patch16_224")]
+    seen = {entry.paper for entry in at_224 if entry.spec in specs}
+    for entry in at_224:
+        if entry.paper not in seen:  # a paper's models stand in the order of their size
+            seen.add(entry.paper)
+            specs.append(entry.spec)
     indicators = ["params", "macs", "activations", "latency_s", "images_per_s", *PEAKS]
     carry_out(specs, out, indicators=indicators, batch_size=8, care=Care(rounds=5, sittings=1, group=16))
-
-
-def _is_small(name: str) -> bool:
-    return not any(word in name for word in ("_small", "_base", "_large"))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from paretovit.cli.app import STORE, StoreUrl, app, open_store
 
 @app.command("import")
 def import_(
-    layout: Annotated[str, typer.Argument(metavar="LAYOUT", help="Whose results: timm-results or wttf-runs.")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder that holds them, or one file of it.")],
+    layout: Annotated[str, typer.Argument(metavar="LAYOUT", help="Whose results: timm-results, wttf-runs or catalog.")],
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[PATH]", help="The folder that holds them; the catalog has none.")
+    ] = None,
     store: StoreUrl = STORE,
 ) -> None:
     """Published accuracies and timings as rows of the store, with their source; none is doubled."""

@@ -19,13 +19,15 @@ Published = tuple[list[Measurement], list[ModelSpec]]
 
 
 class Importer(ABC):
-    """Reads one layout of published results. `title` says whose and what."""
+    """Reads one layout of published results. `title` says whose and what; without `needs_path` there is no file."""
 
     title: ClassVar[str]
+    needs_path: ClassVar[bool] = True
 
     @abstractmethod
     def read(self, path: Path) -> Published:
-        """Every row at that path, and the specs of the models that it can name by one.
+        """Every row at that path, and the specs of the models that it can name by one. Without `needs_path` the path
+        is not looked at.
 
         The same files give the same rows, word for word. Raises `UserError` with file and line for what is not as
         the layout has it.
@@ -35,7 +37,7 @@ class Importer(ABC):
 IMPORTERS: Folder[Importer] = Folder("paretovit.importers", "layout of published results")
 
 
-def read(layout: str, path: str | Path) -> Published:
+def read(layout: str, path: str | Path | None = None) -> Published:
     """The rows and specs of published results, for `Store.append_new`.
 
     `layout` is its name on the command line, such as "timm-results" for the file `timm_results.py`.
@@ -45,9 +47,15 @@ def read(layout: str, path: str | Path) -> Published:
     name = layout.replace("-", "_")
     if name not in IMPORTERS:
         raise unknown(IMPORTERS.what, layout, names())
-    if not Path(path).exists():
-        raise UserError(f"there is nothing at {path}; give the folder of {IMPORTERS.fact(name, 'title')}")
-    return IMPORTERS[name]().read(Path(path))
+    importer = IMPORTERS[name]()
+    if not importer.needs_path:
+        if path is not None:
+            raise UserError(f"{layout} is no file; leave out {path}")
+        return importer.read(Path())
+    if path is None or not Path(path).exists():
+        missing = f"{layout} wants a path" if path is None else f"there is nothing at {path}"
+        raise UserError(f"{missing}; give the folder of {importer.title}")
+    return importer.read(Path(path))
 
 
 def names() -> list[str]:
