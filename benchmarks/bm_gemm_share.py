@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import torch
-from bm_mixers import called
+from bm_mixers import own
 from paired import seconds_in_turn, spread
 
 from paretovit import Store
@@ -47,8 +47,8 @@ def spec_of(name: str) -> ModelSpec:
 
 def measured(spec: ModelSpec, product: tuple[torch.Tensor, torch.Tensor]) -> Measurement:
     mixer = next(module for module in build(spec).modules() if isinstance(module, Mixer))
-    x = torch.randn(BATCH, SIDE**2 + 1, DIM)  # `called` leaves the first token out where the mixer takes none
-    sides = {"mixer": called(mixer, x, mixer.layout.prefix, train=False), "product": lambda: torch.mm(*product)}
+    x = torch.randn(BATCH, SIDE**2 + 1, DIM)  # `own` leaves the first token out where the mixer takes none
+    sides = {"mixer": own(mixer, x, train=False), "product": lambda: torch.mm(*product)}
     busy = Busy()
     took = seconds_in_turn(sides, rounds=ROUNDS, least_s=LEAST_S)
     share_busy = busy.share(sum(map(sum, took.values())))

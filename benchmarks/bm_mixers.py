@@ -4,8 +4,9 @@
 
 Forward, and forward with backward, at three sizes. `ratio` is the peer's time over ours: above 1, ours is faster.
 Before anything is timed the outputs are compared: peers of the same function agree to `error`, the largest difference
-over the largest value (performer-pytorch adds its small number elsewhere, nystrom-attention starts its inverse from
-maxima over the batch).
+over the largest value (performer-pytorch adds its small number elsewhere, nystrom-attention and transformers'
+Nystromformer start their inverse from maxima over the batch); where they are not of the same function, `unlike` says
+why.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ from collections.abc import Callable
 from itertools import product
 
 import torch
-from linformer.linformer import LinformerSelfAttention
-from nystrom_attention import NystromAttention
+from mixer_peers import PEERS, Peer
 from paired import compare, emit, environment
-from performer_pytorch.performer_pytorch import SelfAttention
 from timm.layers import Attention as TimmAttention
 from torch import Tensor, nn
 
@@ -28,120 +27,59 @@ from paretovit.zoo.mixers import Mixer
 from paretovit.zoo.tokens import Layout, Tokens
 
 SIZES = ((8, 197, 192, 3), (8, 1025, 128, 4), (2, 4097, 128, 4))
+ALONE = (
+    "attention", "nystromformer", "linear_transformer", "hydra", "poly_sa", "fnet", "fourier_learner", "sinkhorn",
+    "routing", "reformer", "informer", "scatterbrain", "shifted_window", "spatial_reduction", "gfnet", "afno",
+    "mlp_mixer", "pooling",
+)  # fmt: skip
 
 
-def performer(ours: Mixer, dim: int, heads: int) -> nn.Module:
-    relu = ours.kernel == "relu"
-    theirs = SelfAttention(
-        dim,
-        heads=heads,
-        dim_head=ours.head_dim,
-        nb_features=ours.features,
-        qkv_bias=True,
-        generalized_attention=relu,
-    )
-    q, k, v = (part.clone() for part in ours.qkv.weight.chunk(3))
-    q_bias, k_bias, v_bias = (part.clone() for part in ours.qkv.bias.chunk(3))
-    theirs.to_q.load_state_dict({"weight": q, "bias": q_bias})
-    theirs.to_k.load_state_dict({"weight": k, "bias": k_bias})
-    theirs.to_v.load_state_dict({"weight": v, "bias": v_bias})
-    theirs.to_out.load_state_dict(ours.proj.state_dict())
-    theirs.fast_attention.projection_matrix.copy_(ours.projection)
-    return theirs
-
-
-def linformer(ours: Mixer, dim: int, heads: int) -> nn.Module:
-    shared = ours.maps == 1
-    theirs = LinformerSelfAttention(
-        dim, ours.layout.num_tokens, k=ours.length, heads=heads, one_kv_head=ours.key_heads == 1, share_kv=shared
-    )
-    theirs.to_q.load_state_dict(ours.q.state_dict())
-    theirs.to_out.load_state_dict(ours.proj.state_dict())
-    theirs.to_k.weight.copy_(ours.kv.weight[: ours.key_dim])
-    theirs.proj_k.copy_(ours.places[0])
-    if not shared:
-        theirs.to_v.weight.copy_(ours.kv.weight[ours.key_dim :])
-        theirs.proj_v.copy_(ours.places[1])
-    return theirs
-
-
-def nystrom(ours: Mixer, dim: int, heads: int) -> nn.Module:
-    theirs = NystromAttention(
-        dim, dim_head=ours.head_dim, heads=heads, num_landmarks=64, residual=True, residual_conv_kernel=33
-    )
-    theirs.to_qkv.load_state_dict(ours.qkv.state_dict())
-    theirs.to_out[0].load_state_dict(ours.proj.state_dict())
-    theirs.res_conv.load_state_dict(ours.conv.state_dict())
-    return theirs
-
-
-# case, mixer, options, the package's name and how its layer is made with our weights
-PEERS: tuple[tuple[str, str, dict, str, Callable[[Mixer, int, int], nn.Module]], ...] = (
-    ("performer", "performer", {}, "performer-pytorch", performer),
-    ("performer_relu", "performer", {"kernel": "relu"}, "performer-pytorch", performer),
-    ("linformer", "linformer", {"qkv_bias": False}, "linformer", linformer),
-    (
-        "linformer of ViX",
-        "linformer",
-        {"qkv_bias": False, "key_heads": 1, "sharing": "keys_as_values"},
-        "linformer",
-        linformer,
-    ),
-    (
-        "nystromformer of ViX",
-        "nystromformer",
-        {"qkv_bias": False, "conv": 33, "pad": True},
-        "nystrom-attention",
-        nystrom,
-    ),
-)
-ALONE: tuple[tuple[str, str, dict], ...] = (
-    ("attention", "attention", {}),
-    ("nystromformer", "nystromformer", {}),
-    ("linear_transformer", "linear_transformer", {}),
-    ("hydra", "hydra", {}),
-    ("poly_sa", "poly_sa", {}),
-    ("fnet", "fnet", {}),
-    ("fourier_learner", "fourier_learner", {}),
-    ("sinkhorn", "sinkhorn", {}),
-    ("routing", "routing", {}),
-    ("reformer", "reformer", {}),
-    ("informer", "informer", {}),
-    ("scatterbrain", "scatterbrain", {}),
-    ("shifted_window", "shifted_window", {}),
-    ("gfnet", "gfnet", {}),
-    ("afno", "afno", {}),
-    ("mlp_mixer", "mlp_mixer", {}),
-    ("pooling", "pooling", {}),
-)
-
-
-def built(name: str, options: dict, tokens: int, dim: int, heads: int) -> Mixer:
+def built(name: str, options: dict, tokens: int, dim: int, heads: int, prefix: int) -> Mixer:
     side = round((tokens - 1) ** 0.5)
-    prefix = int(MIXERS.fact(name, "takes_prefix", True))
     torch.manual_seed(0)
     return MIXERS[name](dim, heads, Layout.of_grid((side, side), prefix), **options)
 
 
-def called(layer: nn.Module, x: Tensor, prefix: int | None, train: bool) -> Callable[[], object]:
-    """The layer on `x` as forward alone or with backward; ours take tokens, with so many class tokens in front."""
+def called(layer: nn.Module, given: Callable[[], object], x: Tensor, train: bool) -> Callable[[], object]:
+    """The layer on `given()`, which is `x` or new tokens of it, as forward alone or with backward.
+
+    New ones in each call: an auxiliary loss that adds up in the same tokens would keep every call's graph.
+    """
     layer.train(train)
-    x = x.clone().requires_grad_(train)
-    side = round((x.shape[1] - 1) ** 0.5)
-    if prefix == 0:
-        x = x[:, 1:].detach().requires_grad_(train)
-    given = x if prefix is None else Tokens(x, (side, side), prefix)
 
     def forward() -> Tensor:
         with torch.inference_mode():
-            return layer(given)
+            return layer(given())
 
     def step() -> None:
         for parameter in (x, *layer.parameters()):
             parameter.grad = None
-        layer(given).sum().backward()
+        layer(given()).sum().backward()
 
     return step if train else forward
+
+
+def own(layer: Mixer, x: Tensor, train: bool) -> Callable[[], object]:
+    """One of ours on images of so many tokens, a class token in front where it takes one."""
+    x = x[:, 1 - layer.layout.prefix :].clone().requires_grad_(train)
+    side = round((x.shape[1] - layer.layout.prefix) ** 0.5)
+    return called(layer, lambda: Tokens(x, (side, side), layer.layout.prefix), x, train)
+
+
+def plain(layer: nn.Module, x: Tensor, train: bool) -> Callable[[], object]:
+    x = x.clone().requires_grad_(train)
+    return called(layer, lambda: x, x, train)
+
+
+def error_of(peer: Peer, ours: Mixer, theirs: nn.Module, x: Tensor) -> dict[str, object]:
+    """How far its output is from ours, or why it cannot be near."""
+    if peer.unlike:
+        return {"unlike": peer.unlike}
+    side = round((x.shape[1] - peer.prefix) ** 0.5)
+    with torch.inference_mode():
+        mine = ours.eval()(Tokens(x, (side, side), peer.prefix))
+        other = peer.back(theirs.eval()(peer.given(x)))
+    return {"error": float(f"{((mine - other).abs().max() / other.abs().max()).item():.2g}")}
 
 
 def main() -> None:
@@ -153,27 +91,22 @@ def main() -> None:
         torch.manual_seed(1)
         x = torch.randn(batch, tokens, dim)
         softmax = TimmAttention(dim, num_heads=heads, qkv_bias=True)
-        for case, name, options, package, peer in PEERS:
-            ours = built(name, options, tokens, dim, heads)
+        for peer in PEERS:
+            ours = built(peer.mixer, peer.options(tokens - 1), tokens, dim, heads, peer.prefix)
             with torch.no_grad():
-                theirs = peer(ours, dim, heads)
-                mine, other = ours.eval()(Tokens(x, None, 1)), theirs.eval()(x)
-            error = ((mine - other).abs().max() / other.abs().max()).item()
+                theirs = peer.make(ours, dim, heads)
+            seen = x[:, 1 - peer.prefix :]
             ratios = compare(
-                {"mixer": case, "size": list(size), "training": train, "error": float(f"{error:.2g}")},
-                called(ours, x, 1, train),
-                {package: called(theirs, x, None, train), "timm softmax": called(softmax, x, None, train)},
+                {"mixer": peer.case, "size": list(size), "training": train, **error_of(peer, ours, theirs, seen)},
+                own(ours, x, train),
+                {peer.package: plain(theirs, peer.given(seen), train), "timm softmax": plain(softmax, x, train)},
                 rounds=11,
             )
-            over_packages.append(ratios[package])
-        for case, name, options in ALONE:
-            ours = built(name, options, tokens, dim, heads)
-            compare(
-                {"mixer": case, "size": list(size), "training": train},
-                called(ours, x, ours.layout.prefix, train),
-                {"timm softmax": called(softmax, x, None, train)},
-                rounds=7,
-            )
+            over_packages.append(ratios[peer.package])
+        for name in ALONE:
+            ours = built(name, {}, tokens, dim, heads, int(MIXERS.fact(name, "takes_prefix", True)))
+            case = {"mixer": name, "size": list(size), "training": train}
+            compare(case, own(ours, x, train), {"timm softmax": plain(softmax, x, train)}, rounds=7)
     emit(
         {
             "ratio over all packages, sizes and directions": {

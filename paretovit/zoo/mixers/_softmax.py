@@ -13,7 +13,12 @@ from torch import Tensor
 def attend(
     q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, bias: Tensor | None = None, *, scale: float | None = None
 ) -> Tensor:
-    """softmax(scale q k^T + bias) v, (B, H, N, K); the scale is 1 / sqrt(K) unless given."""
+    """softmax(scale q k^T + bias) v, (B, H, N, K); the scale is 1 / sqrt(K) unless given.
+
+    With a bias that takes a gradient every query must hear some key.
+    """
+    if bias is not None and by_products(q_BHNK, bias):
+        return attend_by_products(q_BHNK, k_BHMK, v_BHMK, bias, scale=scale)
     # torch's backward pass of this operator in half precision takes six times as long on a CPU as in single precision
     slow = q_BHNK.device.type == "cpu" and q_BHNK.dtype in (torch.bfloat16, torch.float16) and q_BHNK.requires_grad
     if not slow:
@@ -22,3 +27,21 @@ def attend(
         q, k, v = q_BHNK.float(), k_BHMK.float(), v_BHMK.float()
         mask = None if bias is None else bias.float()
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale).to(q_BHNK.dtype)
+
+
+def by_products(q: Tensor, bias: Tensor) -> bool:
+    """Whether torch has no fused operator for it: on a CPU, where the bias is to have a gradient."""
+    return q.device.type == "cpu" and bias.requires_grad and torch.is_grad_enabled()
+
+
+def attend_by_products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *, scale: float | None = None) -> Tensor:
+    """`attend` with its weights written out, in fewer passes over them than torch takes where it does not fuse.
+
+    There may be more dimensions (..) in front of (N, K), to all of which the bias is broadcast.
+    """
+    with torch.autocast(q.device.type, enabled=False):
+        q_, k_, v_ = (part.to(torch.promote_types(part.dtype, torch.float32)) for part in (q, k, v))
+        # keys are copied row by row; a product of the turned view would copy them element by element
+        logits = q_ * (q.shape[-1] ** -0.5 if scale is None else scale) @ k_.contiguous().mT
+        logits += bias  # nothing else reads the logits: fresh memory costs more than the sum
+        return (logits.softmax(-1) @ v_).to(q.dtype)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from paretovit.zoo.mixers._softmax import attend
+from paretovit.zoo.mixers._softmax import attend, attend_by_products, by_products
 from paretovit.zoo.tokens import Grid
 
 NOBODY = -1  # region of the slots that no token fills
@@ -20,15 +20,25 @@ def attend_in_windows(q_BHSK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tens
     `bias` is added to the logits: (1, H, M, M) where it is the same for all windows, else (W, H, M, M).
     """
     images, slots = len(q_BHSK), bias.shape[-1]
-    q, k, v = (part.unflatten(2, (-1, slots)).transpose(1, 2).flatten(0, 1) for part in (q_BHSK, k_BHSK, v_BHSK))
-    bias = bias.to(q.dtype)
-    if len(bias) > 1:
-        bias = bias.repeat(images, 1, 1, 1)
-    out = attend(q, k, v, bias=bias)
+    q, k, v = (part.unflatten(2, (-1, slots)).transpose(1, 2) for part in (q_BHSK, k_BHSK, v_BHSK))
+    if by_products(q, bias):
+        out_BWHMK = attend_by_products(q, k, v, bias)
+    else:
+        bias = bias.to(q.dtype)
+        if len(bias) > 1:
+            bias = bias.repeat(images, 1, 1, 1)
+        out = attend(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), bias=bias)
+        out_BWHMK = out.unflatten(0, (images, -1))
     # Whether windows and slots are one dimension of the output in memory depends on how attention is done, so a view
     # that takes it for granted would not export.
-    out_BWMHK = out.unflatten(0, (images, -1)).transpose(2, 3)
-    return out_BWMHK[:, slot_N // slots, slot_N % slots].flatten(2)
+    out_BWMHK = out_BWHMK.transpose(2, 3).clone(memory_format=torch.contiguous_format)
+    return out_BWMHK.flatten(3).flatten(1, 2).index_select(1, slot_N)
+
+
+def offset_bias(table_TH: Tensor, offset_MM: Tensor) -> Tensor:
+    """The learned bias of each pair of query and key in a window, (1, H, M, M)."""
+    heads, slots = table_TH.shape[1], len(offset_MM)
+    return table_TH.T.gather(1, offset_MM.flatten().expand(heads, -1)).view(1, heads, slots, slots)
 
 
 def window_slots(grid: Grid, window: Grid, shift: Grid) -> Tensor:

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
-from paretovit.zoo.mixers._windows import NOBODY, attend_in_windows, deaf, offsets, places_of, window_slots
+from paretovit.zoo.mixers._windows import (
+    NOBODY,
+    attend_in_windows,
+    deaf,
+    offset_bias,
+    offsets,
+    places_of,
+    window_slots,
+)
 from paretovit.zoo.tokens import Grid, Layout, Tokens
 
 
@@ -81,14 +89,14 @@ class BlockGrid(Mixer):
         trunc_normal_(self.bias_table, std=0.02)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        B = len(tokens.x)
         x_BSD = tokens.x.index_select(1, self.into)
-        qkv = self.qkv(x_BSD).view(B, -1, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-        q, k = self.rotated(tokens, *qkv[:2], index=self.into)
-        bias = self.bias_table[self.offset].permute(2, 0, 1).unsqueeze(0)
+        qkv = self.qkv(x_BSD).unflatten(-1, (3, self.heads, self.head_dim)).unbind(2)
+        q, k, v = (part.transpose(1, 2) for part in qkv)
+        q, k = self.rotated(tokens, q, k, index=self.into)
+        bias = offset_bias(self.bias_table, self.offset)
         if self.deaf is not None:
             bias = bias.masked_fill(self.deaf, float("-inf"))
-        return self.proj(attend_in_windows(q, k, qkv[2], bias, self.back))
+        return self.proj(attend_in_windows(q, k, v, bias, self.back))
 
     def reference(self, tokens: Tokens) -> Tensor:
         rows, columns = self.grid

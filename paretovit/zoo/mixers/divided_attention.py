@@ -30,7 +30,7 @@ class DividedAttention(Mixer):
     Raises `UserError` for another direction and for tokens off the grid.
     """
 
-    family = "sparse attention"
+    family = "baseline"  # of TimeSformer, in the survey of Nauen et al. 2023
     needs_grid = True
     takes_time = True
     trials = ({"along": "time"}, {"along": "time", "out_map": True})

@@ -44,13 +44,16 @@ class Focal(Mixer):
     def forward(self, tokens: Tokens) -> Tensor:
         q_BND, level_BND, gates_BNL = self.f(tokens.x).split((self.dim, self.dim, self.levels + 1), dim=-1)
         image = level_BND.mT.unflatten(2, self.grid)  # channels last, as the tokens lie
-        summary_BND = torch.zeros((), dtype=q_BND.dtype, device=q_BND.device)
-        for level, conv in enumerate(self.convs):
+        *gates, gate_of_mean = gates_BNL.split(1, dim=-1)
+        summary_BND: Tensor | None = None
+        for gate_BN1, conv in zip(gates, self.convs, strict=True):
             image = F.gelu(conv(image))
-            summary_BND = torch.addcmul(summary_BND, image.flatten(2).mT, gates_BNL[..., level, None])
+            seen_BND = image.flatten(2).mT
+            # summed up in place: nothing else reads it, and fresh memory costs more than the sum
+            summary_BND = seen_BND * gate_BN1 if summary_BND is None else summary_BND.addcmul_(seen_BND, gate_BN1)
+        assert summary_BND is not None
         mean_B1D = F.gelu(image.mean((2, 3))).unsqueeze(1)
-        summary_BND = torch.addcmul(summary_BND, mean_B1D, gates_BNL[..., -1:])
-        return self.proj(q_BND * self.h(summary_BND))
+        return self.proj(q_BND * self.h(summary_BND.addcmul_(mean_B1D, gate_of_mean)))
 
     def reference(self, tokens: Tokens) -> Tensor:
         rows, columns = self.grid

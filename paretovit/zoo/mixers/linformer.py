@@ -78,6 +78,10 @@ class Linformer(Mixer):
 
     def forward(self, tokens: Tokens) -> Tensor:
         (q_BHNK,) = self.rotated(tokens, self.q(tokens.x).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2))
+        if self.key_heads == 1:  # the queries of all heads are as many queries of that one, and lie so
+            k_B1LK, v_B1LK = (part.unsqueeze(1) for part in self._heard(tokens))
+            out = attend(q_BHNK.transpose(1, 2).flatten(1, 2).unsqueeze(1), k_B1LK, v_B1LK)
+            return self.proj(out.squeeze(1).unflatten(1, (-1, self.heads)).flatten(2))
         k_BHLK, v_BHLK = (self._for_all_heads(part) for part in self._heard(tokens))
         return self.proj(attend(q_BHNK, k_BHLK, v_BHLK).transpose(1, 2).flatten(2))
 

@@ -52,7 +52,7 @@ class LocalGlobal(Mixer):
 
     def forward(self, tokens: Tokens) -> Tensor:
         qkv = self.qkv(tokens.x.index_select(1, self.into)).unflatten(-1, (3, self.heads, self.head_dim))
-        q_BHSK, k_BHSK, v_BHSK = qkv.permute(2, 0, 3, 1, 4)
+        q_BHSK, k_BHSK, v_BHSK = (part.transpose(1, 2) for part in qkv.unbind(2))
         q_BHSK, k_BHSK = self.rotated(tokens, q_BHSK, k_BHSK, index=self.into)
         return self.proj(attend_in_windows(q_BHSK, k_BHSK, v_BHSK, self.bias, self.back))
 

@@ -6,7 +6,8 @@ Paper    Roy et al. 2020, "Efficient Content-Based Sparse Attention with Routing
 Differs  As in the usual package directions are vectors over their length (the paper's layer norm also takes off the
          mean), and queries meet keys as they are, not normed: one cluster of all tokens is plain attention. Centres
          move to means, not sums, of what is nearest to them, and stay of length 1. Every head is routed.
-Shapes   B images, N tokens, D width, H heads, K width per head, C clusters, W tokens in a cluster.
+Shapes   B images, N tokens, D width, H heads, K width per head, C clusters, W tokens in a cluster,
+         P parts: the heads of queries, then those of keys; T = B N, M = B H C W.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
-from paretovit.zoo.mixers._chosen import exactly, put_back, take
+from paretovit.zoo.mixers._chosen import added_up, exactly, rows_of_heads
 from paretovit.zoo.mixers._softmax import attend
 from paretovit.zoo.tokens import Layout, Tokens
 
@@ -70,38 +71,41 @@ class Routing(Mixer):
             if self.rotation is not None:
                 turned = self.rotated(tokens, *qk_BNPK.transpose(1, 2).chunk(2, dim=1))
                 qk_BNPK = torch.cat(turned, dim=1).transpose(1, 2)
-            near_BPCN = self._nearness(qk_BNPK)
-            index_BPM = near_BPCN.topk(W, dim=-1, sorted=False).indices.flatten(2)
+            qk_PTK = qk_BNPK.flatten(0, 1).transpose(0, 1)  # a view: one product per part over the tokens of all images
+            length_PT = qk_BNPK.norm(dim=-1).clamp(min=1e-12).flatten(0, 1).T.contiguous()
+            near_PCT = self._nearness(qk_PTK, length_PT)
+            index_PCBW = near_PCT.unflatten(2, (B, N)).topk(W, dim=-1, sorted=False).indices
             if self.training:
-                self._learn(tokens, qk_BNPK, near_BPCN)
+                self._learn(tokens, qk_PTK, length_PT, near_PCT)
         v_BNHK = self.v(tokens.x).view(B, N, H, K)
-        q_BHMK, k_BHMK = take(qk_BNPK, index_BPM).to(v_BNHK.dtype).chunk(2, dim=1)
-        q_index, k_index = index_BPM.chunk(2, dim=1)
+        at_PBCW = index_PCBW.transpose(1, 2) + N * torch.arange(B, device=index_PCBW.device).view(-1, 1, 1)
+        q_at_HBCW, k_at_HBCW = at_PBCW.chunk(2)
+        qk = qk_BNPK.reshape(-1, K).index_select(0, rows_of_heads(at_PBCW)).to(v_BNHK.dtype)
+        v = v_BNHK.view(-1, K).index_select(0, rows_of_heads(k_at_HBCW))
         # clusters go in the place of heads: the output lies there as (.., token in it, cluster, width), and goes
         # back in that order
-        q, k, v = (part.reshape(B * H, C, W, K) for part in (q_BHMK, k_BHMK, take(v_BNHK, k_index)))
-        out_BHMK = attend(q, k, v).transpose(1, 2).reshape(B, H, W * C, K)
-        to_BHM = q_index.unflatten(2, (C, W)).transpose(2, 3).flatten(2)
-        heard_BNHK = put_back(out_BHMK, to_BHM, N)
-        times_BNH1 = put_back(torch.ones_like(out_BHMK[..., :1]), to_BHM, N)
+        q, k, v = (part.view(H * B, C, W, K) for part in (*qk.chunk(2), v))
+        out_MK = attend(q, k, v).transpose(1, 2).reshape(-1, K)
+        rows_M = rows_of_heads(q_at_HBCW.transpose(2, 3))
+        heard_BNHK = added_up(out_MK, rows_M, B * N * H).view(B, N, H, K)
+        times_BNH1 = added_up(torch.ones_like(out_MK[:, 0]), rows_M, B * N * H).view(B, N, H, 1)
         return self.proj((heard_BNHK / times_BNH1.clamp(min=1)).view(B, N, D))
 
-    def _nearness(self, qk_BNPK: Tensor) -> Tensor:
-        """Cosine of the angle between the tokens' queries, then keys, and each centre (B, 2 H, C, N)."""
+    def _nearness(self, qk_PTK: Tensor, length_PT: Tensor) -> Tensor:
+        """Cosine of the angle between each centre and the queries, then the keys, (2 H, C, T)."""
         centers_2HCK = self.centers.clone().repeat(2, 1, 1)  # learning moves them before gradients ask for them
-        dots_BPCN = centers_2HCK.to(qk_BNPK.dtype) @ qk_BNPK.permute(0, 2, 3, 1)
-        return dots_BPCN / qk_BNPK.norm(dim=-1).clamp(min=1e-12).transpose(1, 2).unsqueeze(2)
+        return centers_2HCK.to(qk_PTK.dtype) @ qk_PTK.mT / length_PT.unsqueeze(1)
 
-    def _learn(self, tokens: Tokens, qk_BNPK: Tensor, near_BPCN: Tensor) -> None:
-        loss = (2 - 2 * near_BPCN.amax(2)).mean()  # |a - b|^2 where both have length 1
-        name = "routing_commitment"
-        tokens.aux[name] = tokens.aux[name] + loss if name in tokens.aux else loss
+    def _learn(self, tokens: Tokens, qk_PTK: Tensor, length_PT: Tensor, near_PCT: Tensor) -> None:
+        nearest_P1T = near_PCT.amax(1, keepdim=True)
+        tokens.add_loss("routing_commitment", (2 - 2 * nearest_P1T).mean())  # |a - b|^2 where both have length 1
         with torch.no_grad():
-            directions = F.normalize(qk_BNPK, dim=-1).unflatten(2, (2, self.heads)).permute(3, 0, 2, 1, 4).flatten(1, 3)
-            nearest = near_BPCN.argmax(2).unflatten(1, (2, self.heads)).permute(2, 0, 1, 3).flatten(1)
-            mine_HCM = F.one_hot(nearest, self.clusters).mT.to(directions.dtype)
-            count_HC1 = mine_HCM.sum(-1, keepdim=True)
-            means = torch.where(count_HC1 > 0, mine_HCM @ directions / count_HC1.clamp(min=1), self.centers)
+            mine_PCT = near_PCT == nearest_P1T
+            sums_PCK = torch.where(mine_PCT, 1 / length_PT.unsqueeze(1), 0.0) @ qk_PTK  # of directions
+            sums_HCK, count_HC1 = (
+                part.unflatten(0, (2, self.heads)).sum(0) for part in (sums_PCK, mine_PCT.sum(-1, keepdim=True))
+            )
+            means = torch.where(count_HC1 > 0, sums_HCK / count_HC1.clamp(min=1), self.centers)
             self.centers.copy_(F.normalize(self.decay * self.centers + (1 - self.decay) * means, dim=-1))
 
     def reference(self, tokens: Tokens) -> Tensor:

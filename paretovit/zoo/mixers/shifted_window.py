@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
-from paretovit.zoo.mixers._windows import attend_in_windows, deaf, offsets, places_of, window_slots
+from paretovit.zoo.mixers._windows import attend_in_windows, deaf, offset_bias, offsets, places_of, window_slots
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -68,14 +68,15 @@ class ShiftedWindow(Mixer):
 
     def _bias(self) -> Tensor:
         """What is added to the logits: (1, H, M, M), or (W, H, M, M) where some must not hear others."""
-        bias_1HMM = self.bias_table[self.offset].permute(2, 0, 1).unsqueeze(0)
+        bias_1HMM = offset_bias(self.bias_table, self.offset)
         return bias_1HMM if self.deaf is None else bias_1HMM.masked_fill(self.deaf, float("-inf"))
 
     def forward(self, tokens: Tokens) -> Tensor:
         x_BSD = tokens.x.index_select(1, self.into)
-        qkv = self.qkv(x_BSD).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
-        q_BHSK, k_BHSK = self.rotated(tokens, qkv[0], qkv[1], index=self.into)
-        return self.proj(attend_in_windows(q_BHSK, k_BHSK, qkv[2], self._bias(), self.back))
+        qkv = self.qkv(x_BSD).unflatten(-1, (3, self.heads, self.head_dim)).unbind(2)
+        q_BHSK, k_BHSK, v_BHSK = (part.transpose(1, 2) for part in qkv)
+        q_BHSK, k_BHSK = self.rotated(tokens, q_BHSK, k_BHSK, index=self.into)
+        return self.proj(attend_in_windows(q_BHSK, k_BHSK, v_BHSK, self._bias(), self.back))
 
     def reference(self, tokens: Tokens) -> Tensor:
         B, _, D = tokens.x.shape

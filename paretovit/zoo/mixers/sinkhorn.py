@@ -79,12 +79,9 @@ class Sinkhorn(Mixer):
         B, _, D = tokens.x.shape
         H, K, M, C = self.heads, self.head_dim, self.blocks, self.block
         x_BSD = tokens.x if self.into is None else tokens.x.index_select(1, self.into)
-        # one copy here, or one for each of the products below
-        qkv = self.qkv(x_BSD).view(B, M * C, 3, H, K).permute(2, 0, 3, 1, 4).contiguous()
-        q_BHSK, kv_2BHSK = qkv[0], qkv[1:]
-        if self.rotation is not None:
-            q_BHSK, k_BHSK = self.rotated(tokens, q_BHSK, qkv[1], index=self.into)
-            kv_2BHSK = torch.stack((k_BHSK, qkv[2]))
+        q_BHSK, k_BHSK, v_BHSK = (part.transpose(1, 2) for part in self.qkv(x_BSD).view(B, M * C, 3, H, K).unbind(2))
+        q_BHSK, k_BHSK = self.rotated(tokens, q_BHSK, k_BHSK, index=self.into)
+        kv_2BHSK = torch.stack((k_BHSK, v_BHSK))  # one copy here, or one for each of the products below
 
         heard, bias = kv_2BHSK.view(2, B * H, M, C, K), None
         if self.scores is not None:
@@ -170,8 +167,7 @@ def log_sinkhorn(scores: Tensor, iterations: int) -> Tensor:
     Rows sum to 1, columns nearly: the more iterations the nearer.
     """
     for _ in range(iterations):
-        scores = scores - scores.logsumexp(-2, keepdim=True)
-        scores = scores - scores.logsumexp(-1, keepdim=True)
+        scores = scores.log_softmax(-2).log_softmax(-1)
     return scores
 
 
