@@ -21,6 +21,7 @@ PACKAGE = ROOT / "paretovit"
 GROUND = -1
 FLOORS = {
     "errors": GROUND,
+    "progress": GROUND,
     "spec": 0,
     "measurement": 0,
     "folder": 0,
@@ -34,6 +35,7 @@ FLOORS = {
     "report": 3,
     "papers": 3,
     "optimize": 3,
+    "transfer": 3,
     "cli": 4,
     "__main__": 5,
 }
@@ -48,6 +50,7 @@ NO_TORCH = (
     "zoo.timm_rows",
     "zoo.folders",
     "zoo.registration",
+    "zoo.videos",
 )
 HEAVY = {"torch", "timm", "torchvision", "numpy", "scipy", "sklearn", "altair", "datasets"}
 

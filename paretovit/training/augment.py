@@ -4,7 +4,7 @@ What happens to an image depends on the seed and on its place in the epoch alone
 how many processes prepare it, and not on whether the run was interrupted. The libraries used here draw from three
 global generators; these are seeded for each image and put back afterwards.
 
-Shapes   B images, C channels, H = W pixels, K classes.
+Shapes   B images, C channels, H = W pixels, K classes; of clips, T frames come after the channels.
 """
 
 from __future__ import annotations
@@ -97,18 +97,19 @@ def _policy(name: str, mean: tuple[int, ...]) -> Callable[[Image.Image], Image.I
 
 
 def erased(pixels: Tensor, recipe: Recipe, seeds: Sequence[int]) -> Tensor:
-    """Normalised images (B, C, H, W), of some of which a box is overwritten with noise, one seed for each."""
+    """Normalised images (B, C, ..., H, W), of some of which a box is overwritten with noise, the same box in all frames
+    of a clip; one seed for each."""
     erase = RandomErasing(probability=recipe.erasing, mode="pixel", device="cpu")
     done = []
     for image, seed in zip(pixels.cpu(), seeds, strict=True):
         with drawing_from(seed):
-            done.append(erase(image.clone()))
+            done.append(erase(image.flatten(0, -3).clone()).view(image.shape))
     return torch.stack(done).to(pixels.device)
 
 
 def mixed(pixels: Tensor, labels: Tensor, recipe: Recipe, num_classes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Images (B, C, H, W), each blended with its mirror in the batch or with a box cut out of it, and the shares of
-    their classes (B, K).
+    """Images (B, C, ..., H, W), each blended with its mirror in the batch or with a box cut out of it, and the shares
+    of their classes (B, K).
 
     Zhang et al. 2017, "mixup", eq. 1; Yun et al. 2019, "CutMix", eqs. 1 and 2, the share corrected for a box that
     reaches over the border. One share per batch, as timm has it by default.
@@ -120,7 +121,7 @@ def mixed(pixels: Tensor, labels: Tensor, recipe: Recipe, num_classes: int, seed
         if cuts:
             (top, bottom, left, right), share = cutmix_bbox_and_lam(pixels.shape, share)
             pixels = pixels.clone()
-            pixels[:, :, top:bottom, left:right] = pixels.flip(0)[:, :, top:bottom, left:right]
+            pixels[..., top:bottom, left:right] = pixels.flip(0)[..., top:bottom, left:right]
         else:
             pixels = pixels * share + pixels.flip(0) * (1 - share)
     own = F.one_hot(labels, num_classes).float()
@@ -128,7 +129,7 @@ def mixed(pixels: Tensor, labels: Tensor, recipe: Recipe, num_classes: int, seed
 
 
 def resized(pixels: Tensor, px: int) -> Tensor:
-    """Images (B, C, H, W) brought to `px` x `px`, bicubic with anti-aliasing."""
+    """Images (B, C, ..., H, W) brought to `px` x `px`, bicubic with anti-aliasing."""
     if pixels.shape[-1] == px:
         return pixels
     return resize(pixels, [px, px], interpolation=InterpolationMode.BICUBIC, antialias=True)

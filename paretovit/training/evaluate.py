@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Measurement
 from paretovit.spec import ModelSpec
-from paretovit.training.data import Images
+from paretovit.training.data import Examples, Images
 
 BINS = 15  # of confidence, as in Guo et al. 2017
 
@@ -43,6 +43,11 @@ class Score:
     by_confidence: tuple[tuple[int, float, int], ...] = ()
 
     @property
+    def quality(self) -> float:
+        """The top-1 accuracy."""
+        return self.hits1 / self.images
+
+    @property
     def calibration_error(self) -> float:
         """How far confidence is from the share that is right, on average over the images: Guo et al. 2017, "On
         Calibration of Modern Neural Networks", eq. 3."""
@@ -60,11 +65,13 @@ def score(
 ) -> Score:
     """One pass over a split in evaluation mode; the module is left in the mode it was in. Of `share=(r, n)` the images
     r, r + n, ... are looked at. `by_class`, `right` and `by_confidence` are filled in where `in_detail` asks for them.
+    Of clips a batch is so many that they have `batch_size` frames together.
 
     Raises `Unmeasurable` if the model gives numbers that are not finite: those rank no classes.
     """
     was_training, device = module.training, torch.device(device)
     module.eval()
+    batch_size = max(1, batch_size // (images.frames or 1))
     hits1 = hits5 = 0
     loss = 0.0
     classes = torch.zeros(images.num_classes, 2, dtype=torch.int64)
@@ -141,8 +148,18 @@ def evaluate(
     return rows + [replace(row, conditions=replace(row.conditions, **(served_by or {}))) for row in theirs]
 
 
-def check_fit(spec: ModelSpec, images: Images) -> None:
+def check_fit(spec: ModelSpec, images: Examples) -> None:
     """Raise `UserError` if the model takes other images than these or knows other classes."""
+    if spec.frames != images.frames:
+        takes, has = (
+            "still images" if frames is None else f"clips of {frames} frames" for frames in (spec.frames, images.frames)
+        )
+        mend = (
+            "give the model --video divided, or one such as timesformer_divided_tiny_patch16_224"
+            if spec.frames is None
+            else f"give clips of {spec.frames} frames, such as moving/DATA or videos/PATH"
+        )
+        raise UserError(f"{spec.name} is for {takes}, {images.name} has {has}; {mend}")
     for what, flag, wanted, present in (
         ("pixels", "--img-size", spec.image_px, images.image_px),
         ("channels", "--in-chans", spec.in_chans, images.in_chans),

@@ -2,7 +2,7 @@
 
 spec.json, model.safetensors   the model after the last finished epoch
 training.safetensors           all that is needed to go on
-best/                          the model after the best epoch so far, by top-1 on the images watched
+best/                          the model after the best epoch so far, by its quality (top-1) on the images watched
 epoch-0007/                    the model after that epoch, for the last few
 """
 
@@ -67,7 +67,7 @@ def keep(folder: Path, spec: ModelSpec, weights: dict[str, Tensor], epochs: list
     """
     save_model(folder, spec, weights)
     newest = epochs[-1]
-    if all(newest.score.hits1 > before.score.hits1 for before in epochs[:-1]):
+    if all(newest.score.quality > before.score.quality for before in epochs[:-1]):
         save_model(folder / BEST, spec, weights)
     if last:
         save_model(folder / f"epoch-{newest.number:04}", spec, weights)

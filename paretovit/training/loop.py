@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +23,31 @@ from torch import Tensor, nn
 
 from paretovit.devices import check_device, origin
 from paretovit.errors import Unmeasurable, UserError
-from paretovit.measurement import Measurement
+from paretovit.measurement import Conditions, Measurement
 from paretovit.spec import ModelSpec
 from paretovit.training.batches import batches, seed_of, steps_per_epoch
-from paretovit.training.data import Data, Images
+from paretovit.training.data import Examples, Splits
 from paretovit.training.energy import Energy, Meter
-from paretovit.training.evaluate import Score, check_fit, score
 from paretovit.training.folder import emptied, exclusive, keep
 from paretovit.training.health import Health, peak_bytes, watch_memory
 from paretovit.training.interrupt import asked_to_stop
-from paretovit.training.objective import Classification, Objective, Step, teacher_of
+from paretovit.training.linear_maps import fast_linear_maps
+from paretovit.training.objective import Objective, Step
 from paretovit.training.optimizer import make_optimizer, redraw, with_dropout
 from paretovit.training.progress import Tick, Watch, silent
 from paretovit.training.recipe import DEMO, Recipe, lr_at
-from paretovit.training.rows import Epoch, training_rows
+from paretovit.training.rows import Epoch, training_rows, while_training
 from paretovit.training.run import STATE, Run, how_trained, identity_of, looks, weights_of
 from paretovit.training.shards import whole
 from paretovit.training.splits import split
+from paretovit.training.task import Recognition, Task
 from paretovit.training.team import Team
 from paretovit.zoo.build import build
 from paretovit.zoo.checkpoint import WEIGHTS
 
-__all__ = ["STATE", "Begin", "Execution", "TrainResult", "how_trained", "make_optimizer", "train"]
+__all__ = ["STATE", "Begin", "Execution", "Steps", "TrainResult", "how_trained", "make_optimizer", "train"]
+
+Phase = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +107,14 @@ class TrainResult:
 
 def train(
     spec: ModelSpec,
-    data: Data,
+    data: Splits,
     recipe: Recipe = DEMO,
     *,
     out: str | Path,
     resume: bool = True,
     device: str = "cpu",
     begin: Begin | None = None,
+    task: Task[Any, Any] | None = None,
     objective: Objective | None = None,
     after_step: Callable[[nn.Module], None] | None = None,
     execution: Execution | None = None,
@@ -118,9 +123,10 @@ def train(
     """Train a model of `spec` and keep it in the folder `out`; go on from there if a training of it was interrupted.
 
     A training that was finished is not run again: its rows come back. With `resume=False` what is in `out` is
-    replaced. `begin` gives the model its first weights; `objective` takes the place of the recipe's loss; `after_step`
-    is called with the module after each step of the optimizer, before averaging. What these two do is to be told by the
-    recipe's name or by `begin`, for rows name nothing else. `progress` is called after each step.
+    replaced. `begin` gives the model its first weights; `task` says what is learnt and judged, if not to recognise
+    classes; `objective` takes the place of its loss; `after_step` is called with the module after each step of the
+    optimizer, before averaging. What these two do is to be told by the recipe's name or by `begin`, for rows name
+    nothing else. `progress` is called after each step.
 
     Raises `UserError` for a model and data that do not go together, for a folder that holds another training or in
     which another run is under way, for a loss that is not finite or grows, and for a disk that refuses;
@@ -128,9 +134,10 @@ def train(
     written is whole.
     """
     out, execution = Path(out), execution or Execution()
+    learnt: Task[Any, Any] = task or Recognition()
     check_device(device)
-    check_fit(spec, data.train)
-    check_fit(spec, data.val)
+    learnt.check(spec, data.train, recipe)
+    learnt.check(spec, data.val, recipe)
     images, held = split(data.train, recipe)
     watched = data.val if held is None else held
 
@@ -141,10 +148,8 @@ def train(
     if energy is not None and team.size > 1:
         energy = Energy(meter=None, why="several processes trained it, whose meters may count the same twice")
     with exclusive(out) if team.is_first else nullcontext(), asked_to_stop() as asked:
-        run = _begun(spec, data, recipe, begin, team, execution)
-        if objective is None:
-            teacher = teacher_of(recipe, in_chans=spec.in_chans, num_classes=spec.num_classes, device=team.device)
-            objective = Classification(recipe, teacher)
+        run = _begun(spec, data, recipe, begin, learnt, team, execution)
+        objective = objective or learnt.objective(spec, recipe, team.device)
         meter = None if energy is None else energy.meter
         name = "" if energy is None else energy.name
         loop = _Loop(run, recipe, images, objective, after_step, execution, team, out, asked, progress, meter, name)
@@ -163,7 +168,7 @@ def train(
             while len(run.epochs) < recipe.epochs:
                 epoch = loop.epoch(watched)
                 if held is not None and epoch.number == recipe.epochs:
-                    epoch = replace(epoch, final=judged(run.kept, data.val, team))
+                    epoch = replace(epoch, final=learnt.judged(run.kept, data.val, team))
                 run.end_epoch(epoch)
                 run.save(out / STATE, team)
                 weights = weights_of(run.kept)
@@ -189,6 +194,8 @@ def train(
         made=run.made,
         label=run.label,
         energy=energy,
+        score_rows=learnt.rows,
+        loss=learnt.loss,
     )
     trained = run.kept
     if team.fsdp:
@@ -203,7 +210,15 @@ _DEFAULTS: dict[str, Any] = {"weights it begins with": "new ones"} | {
 }
 
 
-def _begun(spec: ModelSpec, data: Data, recipe: Recipe, begin: Begin | None, team: Team, execution: Execution) -> Run:
+def _begun(
+    spec: ModelSpec,
+    data: Splits,
+    recipe: Recipe,
+    begin: Begin | None,
+    task: Task[Any, Any],
+    team: Team,
+    execution: Execution,
+) -> Run:
     """A run before its first step."""
     torch.manual_seed(seed_of(recipe, "initial weights"))
     module = build(spec, drop_path=recipe.drop_path).to(team.device)
@@ -223,6 +238,7 @@ def _begun(spec: ModelSpec, data: Data, recipe: Recipe, begin: Begin | None, tea
         identity=identity_of(spec, data, recipe, "new ones" if begin is None else begin.name),
         label=recipe.label if begin is None else f"{recipe.label}, from {begin.name}",
         seed=recipe.seed,
+        task=task,
         module=module,
         optimizer=make_optimizer(module, recipe),
         scaler=torch.amp.GradScaler(team.device.type, enabled=recipe.amp_dtype == "float16"),
@@ -232,30 +248,38 @@ def _begun(spec: ModelSpec, data: Data, recipe: Recipe, begin: Begin | None, tea
     )
 
 
+def _untold(phase: str) -> AbstractContextManager[object]:
+    """Nobody asks for phases."""
+    return nullcontext()
+
+
 @dataclass
 class _Loop:
-    """The steps of a run."""
+    """The steps of a run. `phase` is told what a step is at, for whoever asks where its time goes."""
 
     run: Run
     recipe: Recipe
-    images: Images
+    images: Examples
     objective: Objective
     after_step: Callable[[nn.Module], None] | None
     execution: Execution
     team: Team
     out: Path
     asked: Callable[[], bool]
-    progress: Watch
-    meter: Meter | None
-    metered_by: str
+    progress: Watch = silent
+    meter: Meter | None = None
+    metered_by: str = ""
+    phase: Phase = _untold
 
     def __post_init__(self) -> None:
         self.spread = self.team.spread(self.run.module)
-        self.called = torch.compile(self.spread) if self.execution.compile else self.spread
+        compiled = self.execution.compile
+        self.called = torch.compile(self.spread) if compiled else self.spread
+        self.linear_maps = nullcontext() if compiled else fast_linear_maps(self.team.device, self.recipe.amp_dtype)
         self.health = Health(self.run.module)
         self.steps = steps_per_epoch(self.images, self.recipe)
 
-    def epoch(self, watched: Images) -> Epoch:
+    def epoch(self, watched: Examples) -> Epoch:
         """Train on every image once, or on those that are left of the epoch, then look at those `watched`.
 
         Raises `Unmeasurable` for a loss or gradient that is not finite, and `KeyboardInterrupt` if asked to stop.
@@ -289,7 +313,8 @@ class _Loop:
                     total=recipe.epochs * self.steps,
                     loss=loss,
                     images_per_s=run.seen / run.seconds,
-                    top1=None if before is None else before.hits1 / before.images,
+                    score=None if before is None else before.quality,
+                    quality=run.task.quality,
                 )
             )
             stop, due = team.total(self.asked(), team.is_first and now - saved > self.execution.save_every_s)
@@ -299,9 +324,9 @@ class _Loop:
                 run.save(self.out / STATE, team)
                 saved = now
         peak = peak_bytes(device)
-        result = judged(run.kept, watched, team)
+        result = run.task.judged(run.kept, watched, team)
         loss = run.loss / self.steps
-        team.tell({"loss": loss, "top1": result.hits1 / result.images}, number * self.steps)
+        team.tell({"loss": loss, run.task.quality: result.quality}, number * self.steps)
         return Epoch(
             number=number,
             loss=loss,
@@ -321,46 +346,113 @@ class _Loop:
         redraw(run.module, recipe, step)
         for group in run.optimizer.param_groups:
             group["lr"] = lr_at(recipe, step, self.steps) * group.get("lr_scale", 1.0)
-        run.optimizer.zero_grad()
+        with self.phase("optimizer"):
+            run.optimizer.zero_grad()
         size, value = -(-len(pixels) // recipe.accumulate), 0.0
         done = step / (recipe.epochs * self.steps)
         parts = list(zip(pixels.split(size), targets.split(size), strict=True))
         for at, (some, wanted) in enumerate(parts):
-            with nullcontext() if at == len(parts) - 1 else self.team.quietly(self.spread):
-                total, shown = self.objective(Step(run.module, self._forward, some, wanted, done))
-                weight = len(some) / len(pixels)
-                run.scaler.scale(total if weight == 1 else total * weight).backward()
+            with self.linear_maps, nullcontext() if at == len(parts) - 1 else self.team.quietly(self.spread):
+                with self.phase("loss"):
+                    total, shown = self.objective(Step(run.module, self._forward, some, wanted, done))
+                    weight = len(some) / len(pixels)
+                    total = run.scaler.scale(total if weight == 1 else total * weight)
+                with self.phase("backward"):
+                    total.backward()
             value += shown.item() * weight
-        run.scaler.unscale_(run.optimizer)
-        norm = whole(nn.utils.clip_grad_norm_(run.module.parameters(), recipe.clip_grad or math.inf)).item()
+        with self.phase("clipping"):
+            run.scaler.unscale_(run.optimizer)
+            norm = whole(nn.utils.clip_grad_norm_(run.module.parameters(), recipe.clip_grad or math.inf)).item()
         if run.scaler.is_enabled() and run.scaler.get_scale() > 1:
             norm = 0.0  # a gradient that is too large for float16 is left out by the scaler, which then scales less
         value = self.team.total(value)[0] / self.team.size  # so that all of them stop, or none
         self.health.check(value, norm, step + 1)
-        run.scaler.step(run.optimizer)
-        run.scaler.update()
+        with self.phase("optimizer"):
+            run.scaler.step(run.optimizer)
+            run.scaler.update()
         if self.after_step is not None:
             self.after_step(run.module)
         if run.average is not None:
-            run.average.update(run.module)
+            with self.phase("ema"):
+                run.average.update(run.module)
         return value
 
     def _forward(self, pixels: Tensor) -> Any:
         dtype = self.recipe.amp_dtype
-        with torch.autocast(self.team.device.type, getattr(torch, dtype), enabled=dtype != "float32"):
+        mixed = torch.autocast(self.team.device.type, getattr(torch, dtype), enabled=dtype != "float32")
+        with self.phase("forward"), mixed:
             return self.called(pixels)
 
 
-def judged(module: nn.Module, images: Images, team: Team) -> Score:
-    """The score of a split; every process looks at its share."""
-    mine = score(module, images, device=team.device, share=(team.rank, team.size))
-    if team.size == 1:
-        return mine
-    count, hits1, hits5, loss = team.total(mine.images, mine.hits1, mine.hits5, mine.loss * mine.images)
-    return Score(images=int(count), hits1=int(hits1), hits5=int(hits5), loss=loss / count, seconds=mine.seconds)
+class Steps:
+    """The steps of a training one after the other, without its folder and its judge: for whoever asks what they are
+    made of. They are those that `train` takes, on the batches that it draws, epoch after epoch without an end.
+
+    model        what is trained
+    conditions   what the time of a step depends on, as rows state it
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        data: Splits,
+        recipe: Recipe = DEMO,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        begin: Begin | None = None,
+        task: Task[Any, Any] | None = None,
+        execution: Execution | None = None,
+    ) -> None:
+        """`threads` is set for this process. Raises `UserError` as `train` does."""
+        execution = execution or Execution()
+        learnt: Task[Any, Any] = task or Recognition()
+        check_device(device)
+        learnt.check(spec, data.train, recipe)
+        if threads is not None:
+            if threads < 1:
+                raise UserError(f"threads must be at least 1, got {threads}")
+            torch.set_num_threads(threads)
+        images, _ = split(data.train, recipe)
+        team = Team(device)
+        if team.size > 1:
+            raise UserError("the steps of one process are looked at; leave torchrun out")
+        run = _begun(spec, data, recipe, begin, learnt, team, execution)
+        objective = learnt.objective(spec, recipe, team.device)
+        self._loop = _Loop(run, recipe, images, objective, None, execution, team, Path(), lambda: False)
+        self._batches = self._drawn()
+        self._done = 0
+        self.model = run.module.train()
+        self.cuda = team.device.type == "cuda"
+        learned = Conditions(spec=spec.key, data=data.train.name, split="train", recipe=run.label)
+        known = None if self.cuda else torch.get_num_threads()
+        self.conditions = while_training(learned, recipe, device=device, threads=known)
+        if execution.workers:
+            self.conditions = replace(self.conditions, assumptions=(("workers", execution.workers),))
+
+    def step(self, phase: Phase) -> None:
+        """The next step; `phase` is called with what it is at: input, forward, loss (with what a teacher is asked),
+        backward, clipping, optimizer and, where the recipe averages weights, ema."""
+        loop = self._loop
+        loop.phase = phase
+        with phase("input"):
+            pixels, targets = next(self._batches)
+        loop.step(pixels, targets, self._done % (loop.recipe.epochs * loop.steps))
+        self._done += 1
+
+    def synchronize(self) -> None:
+        """Returns when all that was called is done."""
+        if self.cuda:
+            torch.cuda.synchronize(self._loop.team.device)
+
+    def _drawn(self) -> Iterator[tuple[Tensor, Tensor]]:
+        loop = self._loop
+        for epoch in count(1):
+            loop.run.begin_noise(seed_of(loop.recipe, f"noise in epoch {epoch}"))
+            yield from batches(loop.images, loop.recipe, epoch, loop.team.device, workers=loop.execution.workers)
 
 
-def _kept(out: Path, run: Run, recipe: Recipe, images: Images) -> str:
+def _kept(out: Path, run: Run, recipe: Recipe, images: Examples) -> str:
     """What there is to go on from, in words."""
     epochs = len(run.epochs)
     if (out / STATE).exists() and run.steps and run.settled:

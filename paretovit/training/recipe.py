@@ -24,7 +24,8 @@ class Recipe:
     opt              timm's name of the optimizer
     eps              added to its denominators; None for the optimizer's own
     lr, min_lr       at the end of the warm-up, and at the end of the cosine after it
-    schedule         "cosine", or "constant" for `lr` from the warm-up to the end
+    schedule         "cosine", "constant" for `lr` from the warm-up to the end, or "step" for a tenth of it in the last
+                     fifth of the epochs
     weight_decay     for matrices and filters; biases, norms, positions and class tokens are not decayed
     decay_all        True to decay those too
     layer_decay      each layer's rate is this times that of the layer above it (Bao et al. 2021, "BEiT"); None for one
@@ -126,7 +127,7 @@ class Recipe:
             ("dropout", 0 <= self.dropout < 1, "from 0 to below 1"),
             ("aux_weights", all(0 <= w < math.inf for _, w in self.aux_weights), "0 or more each"),
             ("redraw_every", self.redraw_every is None or self.redraw_every >= 1, "at least 1, or none"),
-            ("schedule", self.schedule in ("cosine", "constant"), "cosine or constant"),
+            ("schedule", self.schedule in ("cosine", "constant", "step"), "cosine, constant or step"),
             ("amp_dtype", self.amp_dtype in ("float32", "bfloat16", "float16"), "float32, bfloat16 or float16"),
             ("train_images", self.train_images is None or self.train_images >= 1, "at least 1, or none"),
             ("held_out", 0 <= self.held_out < 1, "from 0 to below 1"),
@@ -195,12 +196,14 @@ def with_changes(recipe: Recipe, changes: Sequence[str]) -> Recipe:
 
 def lr_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """The learning rate of step 0, 1, ...: a straight line up to `lr` during the warm-up, then half a cosine,
-    or `lr` for good."""
+    or `lr` for good, or until a fifth of the epochs is left, and then a tenth of it."""
     warmup = round(recipe.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return recipe.lr * (step + 1) / warmup
     if recipe.schedule == "constant":
         return recipe.lr
+    if recipe.schedule == "step":
+        return recipe.lr if 5 * step < 4 * recipe.epochs * steps_per_epoch else recipe.lr / 10
     done = (step - warmup) / (recipe.epochs * steps_per_epoch - warmup)
     return recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * done)) / 2
 
@@ -391,8 +394,44 @@ THESIS = Recipe(
     "takes from Steiner et al. 2021; it prints no rate, batch size or weight decay, those are ours",
 )
 
+DEFORMABLE_DETR = Recipe(
+    name="deformable_detr",
+    epochs=50,
+    batch_size=32,
+    lr=2e-4,
+    weight_decay=1e-4,
+    decay_all=True,
+    schedule="step",
+    clip_grad=0.1,
+    hflip=True,
+    source="Zhu et al. 2020, Deformable DETR, sec. 5, which Anonymous 2021, An Investigation on Hardware-Aware Vision "
+    "Transformer Scaling, app. E, follows from ImageNet weights; batch and clipping are those of the released code. "
+    "There backbone and sampling offsets have a tenth of the rate, and pictures are scaled and cropped at random",
+)
+BOXES = replace(
+    DEFORMABLE_DETR,
+    name="boxes",
+    epochs=30,
+    lr=1e-3,
+    warmup_epochs=1,
+    schedule="cosine",
+    source="for small detectors on pasted pictures, from new weights; the rate is ours",
+)
+
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (DEMO, VIX, VIX_HONEST, WTTF_PRETRAIN, WTTF_FINETUNE, DEIT3, DEIT, THESIS)
+    recipe.name: recipe
+    for recipe in (
+        DEMO,
+        VIX,
+        VIX_HONEST,
+        WTTF_PRETRAIN,
+        WTTF_FINETUNE,
+        DEIT3,
+        DEIT,
+        THESIS,
+        DEFORMABLE_DETR,
+        BOXES,
+    )
 }
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from paretovit.devices import device_name, origin
 from paretovit.measurement import Conditions, Measurement, Origin, median, wilson
 from paretovit.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from paretovit.training.data import Images
+    from paretovit.training.data import Examples, Images
     from paretovit.training.energy import Energy
     from paretovit.training.evaluate import Score
     from paretovit.training.recipe import Recipe
@@ -21,16 +21,21 @@ if TYPE_CHECKING:
 HELD_OUT = "held out of train"  # the split of training images that a recipe keeps from training
 
 # Title, unit, and whether less is better. The calibration error is that of Guo et al. 2017, with 15 bins. Accuracies
-# are those after the last epoch; the loss is the mean cross-entropy over the last epoch, label smoothing included;
-# times are those of the training steps, validation and saving left out; an image seen again counts again; memory is
-# that of CUDA's allocator; energy is what the meter that a row names
-# counted during those steps, whoever used it.
+# are those after the last epoch, and so are average precisions, which are COCO's (Lin et al. 2014); a loss is the mean
+# over the last epoch, of classifiers of the cross-entropy, label smoothing included, of detectors of the weighted sum
+# that they are trained by; times are those of the training steps, validation and saving left out; an image seen again
+# counts again; memory is that of CUDA's allocator; energy is what the meter that a row names counted during those
+# steps, whoever used it.
 QUALITIES: dict[str, tuple[str, str, bool]] = {
     "top1": ("top-1 accuracy", "1", False),
     "top5": ("top-5 accuracy", "1", False),
     "top1_drop": ("top-1 accuracy lost to the runtime", "1", True),
     "ece": ("calibration error", "1", True),
+    "ap": ("average precision", "1", False),
+    "ap50": ("average precision at IoU 0.5", "1", False),
+    "ap75": ("average precision at IoU 0.75", "1", False),
     "train_loss": ("training loss", "nat", True),
+    "detection_loss": ("training loss of detection", "1", True),
     "train_time_s": ("training time", "s", True),
     "train_epoch_s": ("training time per epoch", "s", True),
     "images_seen": ("images trained on", "1", True),
@@ -39,9 +44,19 @@ QUALITIES: dict[str, tuple[str, str, bool]] = {
 }
 
 
+class Judged(Protocol):
+    """The score of a model on so many `images`; of two the one of the higher `quality` is the better."""
+
+    @property
+    def images(self) -> int: ...
+
+    @property
+    def quality(self) -> float: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """A finished epoch, counted from 1: mean loss (nat), seconds and images of its steps, and the score after it.
+    """A finished epoch, counted from 1: mean loss, seconds and images of its steps, and the score after it.
 
     The score is on the images held out where some are; `final`, after the last epoch, is then on the split reported.
     `peak_bytes` is the most memory that was in use during the steps, where that is known; `joules` is what `meter`
@@ -52,8 +67,8 @@ class Epoch:
     loss: float
     seconds: float
     images: int
-    score: Score
-    final: Score | None = None
+    score: Judged
+    final: Judged | None = None
     peak_bytes: int | None = None
     joules: float | None = None
     meter: str = ""
@@ -106,7 +121,7 @@ def drop_row(
 
 def training_rows(
     spec: ModelSpec,
-    images: Images,
+    images: Examples,
     recipe: Recipe,
     epochs: Sequence[Epoch],
     *,
@@ -115,21 +130,24 @@ def training_rows(
     made: Origin,
     label: str | None = None,
     energy: Energy | None = None,
+    score_rows: Callable[..., list[Measurement]] = accuracy_rows,
+    loss: str = "train_loss",
 ) -> list[Measurement]:
     """The rows of a finished run: accuracy on `images`, and what the training took.
 
     `made` is the origin of the run, `label` how rows name the recipe, if not by its own label. The accuracy is that
-    after the last epoch, or after the best if the recipe picks it. The first top-1 row keeps the curve, pairs of epoch
-    and accuracy, and beside it what had been spent by then; where images were held out it is theirs, and the accuracy
-    on `images` follows. Memory is a row where an allocator counted it; what the process took is a fact of the time.
+    after the last epoch, or after the best if the recipe picks it; of another task its `score_rows`, with the quality
+    first, and its indicator of the `loss` say what takes its place. The first row keeps the curve, pairs of epoch and
+    quality, and beside it what had been spent by then; where images were held out it is theirs, and the accuracy on
+    `images` follows. Memory is a row where an allocator counted it; what the process took is a fact of the time.
     Energy is a row where it was asked for, with a reason if there is no number.
     """
     label, last = label or recipe.label, epochs[-1]
-    picked = max(epochs, key=lambda epoch: epoch.score.hits1) if recipe.pick == "best" else last
+    picked = max(epochs, key=lambda epoch: epoch.score.quality) if recipe.pick == "best" else last
     watched = replace(images, split=HELD_OUT) if last.final is not None else images
-    rows = accuracy_rows(spec, watched, picked.score, label, recipe.seed, made)
+    rows = score_rows(spec, watched, picked.score, label, recipe.seed, made)
     if rows:
-        curve = [[epoch.number, epoch.score.hits1 / epoch.score.images] for epoch in epochs]
+        curve = [[epoch.number, epoch.score.quality] for epoch in epochs]
         spent = {
             "images_seen": list(accumulate(epoch.images for epoch in epochs)),
             "train_time_s": [round(s, 3) for s in accumulate(epoch.seconds for epoch in epochs)],
@@ -137,19 +155,12 @@ def training_rows(
         facts = {"curve": curve, "spent": spent, "device": device_name(device)}
         rows[0] = replace(rows[0], origin=_with(rows[0].origin, facts))
     if last.final is not None:
-        rows += accuracy_rows(spec, images, last.final, label, recipe.seed, made)
+        rows += score_rows(spec, images, last.final, label, recipe.seed, made)
     learned = Conditions(spec=spec.key, data=images.name, split="train", recipe=label, seed=recipe.seed)
     if images.real:
-        rows.append(_row(spec, "train_loss", (last.loss,), learned, made))
+        rows.append(_row(spec, loss, (last.loss,), learned, made))
     rows.append(_row(spec, "images_seen", (sum(epoch.images for epoch in epochs),), learned, made))
-    timed = replace(
-        learned,
-        device=device_name(device),
-        runtime="torch_eager",
-        dtype=recipe.amp_dtype,
-        batch_size=recipe.batch_size,
-        threads=threads,
-    )
+    timed = while_training(learned, recipe, device=device, threads=threads)
     seconds = tuple(epoch.seconds for epoch in epochs)
     peak = max((epoch.peak_bytes for epoch in epochs if epoch.peak_bytes is not None), default=None)
     on_cpu = device == "cpu"
@@ -163,6 +174,18 @@ def training_rows(
     if energy is not None:
         rows.append(_energy_row(spec, energy, epochs, timed, made))
     return rows
+
+
+def while_training(learned: Conditions, recipe: Recipe, *, device: str, threads: int | None) -> Conditions:
+    """Of what a run learned, with what else its times depend on."""
+    return replace(
+        learned,
+        device=device_name(device),
+        runtime="torch_eager",
+        dtype=recipe.amp_dtype,
+        batch_size=recipe.batch_size,
+        threads=threads,
+    )
 
 
 def _energy_row(

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.measurement import Origin
 from paretovit.spec import ModelSpec
-from paretovit.training.data import Data, Images
-from paretovit.training.evaluate import Score
+from paretovit.training.data import Examples, Splits
 from paretovit.training.recipe import Recipe
 from paretovit.training.rows import Epoch
 from paretovit.training.shards import part_like, whole
+from paretovit.training.task import Task
 from paretovit.training.team import Team
 from paretovit.zoo.checkpoint import load_about, load_tensors, save_tensors
 
@@ -36,6 +36,7 @@ class Run:
 
     identity   what must be the same for a training to be gone on with, in words for messages
     label      the recipe as rows name it
+    task       what is learnt
     images     how they were normalised, and the names of their classes: what a user of the model has to know
     epochs     those that are finished
     steps, seen, loss, seconds, joules, meter
@@ -47,6 +48,7 @@ class Run:
     identity: dict[str, Any]
     label: str
     seed: int
+    task: Task[Any, Any]
     module: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -134,7 +136,7 @@ class Run:
         self.noise = {
             kind: tensors[name] for kind in ("cpu", "cuda") if (name := f"random/{kind}/{team.rank}") in tensors
         }
-        self.epochs = [_epoch_of(epoch) for epoch in about["epochs"]]
+        self.epochs = [_epoch_of(epoch, self.task) for epoch in about["epochs"]]
         self.made = Origin.from_json(about["origin"])
         for name, value in about.get("under_way", {}).items():
             setattr(self, name, value)
@@ -149,14 +151,14 @@ class Run:
                 torch.cuda.set_rng_state(self.noise["cuda"], next(self.module.parameters()).device)
 
 
-def identity_of(spec: ModelSpec, data: Data, recipe: Recipe, begun_from: str) -> dict[str, Any]:
+def identity_of(spec: ModelSpec, data: Splits, recipe: Recipe, begun_from: str) -> dict[str, Any]:
     """What must be the same for a training to be gone on with, in words for the message."""
     fields = {f"recipe field {name}": value for name, value in recipe.to_json().items()}
     sizes = f"{data.train.name} ({len(data.train)} and {len(data.val)} images)"
     return {"model": f"{spec.name} ({spec.key})", "data": sizes, "weights it begins with": begun_from, **fields}
 
 
-def looks(images: Images) -> dict[str, Any]:
+def looks(images: Examples) -> dict[str, Any]:
     """What the images of a run look like to its model, as the file has it."""
     return {"mean": list(images.mean), "std": list(images.std), "class_names": list(images.class_names)}
 
@@ -188,6 +190,6 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
     return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
-def _epoch_of(content: dict[str, Any]) -> Epoch:
-    scores = {name: Score(**content[name]) for name in ("score", "final") if content[name] is not None}
+def _epoch_of(content: dict[str, Any], task: Task[Any, Any]) -> Epoch:
+    scores = {name: task.read(content[name]) for name in ("score", "final") if content[name] is not None}
     return Epoch(**content | scores)

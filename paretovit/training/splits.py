@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from paretovit.errors import UserError
 from paretovit.training.batches import seed_of
-from paretovit.training.data import Images
+from paretovit.training.data import Examples
 from paretovit.training.recipe import Recipe
 from paretovit.training.rows import HELD_OUT
 
+E = TypeVar("E", bound=Examples)
 
-def split(images: Images, recipe: Recipe) -> tuple[Images, Images | None]:
+
+def split(images: E, recipe: Recipe) -> tuple[E, E | None]:
     """The images that `recipe` trains on, and those it holds out, if any.
 
     Of `train_images`, every class has as many, its first ones, whatever the seed: all models see the same. Of each
@@ -26,14 +30,14 @@ def split(images: Images, recipe: Recipe) -> tuple[Images, Images | None]:
             raise UserError(
                 f"{images.name} has {len(images)} training images, not {recipe.train_images}; lower train_images"
             )
-        rank = _rank_in_class(images.labels)
+        rank = _rank_in_class(images.strata)
         # the first of every class, then the second of every class, ...
-        chosen = torch.argsort(rank * images.num_classes + images.labels)[: recipe.train_images].sort().values
+        chosen = torch.argsort(rank * images.num_classes + images.strata)[: recipe.train_images].sort().values
     if not recipe.held_out:
         return _part(images, chosen, images.split), None
     random = torch.Generator().manual_seed(seed_of(recipe, "held out"))
     mixed = chosen[torch.randperm(len(chosen), generator=random)]
-    labels = images.labels[mixed]
+    labels = images.strata[mixed]
     sizes = torch.bincount(labels, minlength=images.num_classes)
     held = _rank_in_class(labels) < (sizes * recipe.held_out).round().long()[labels]
     if not held.any() or held.all():
@@ -51,5 +55,5 @@ def _rank_in_class(labels: Tensor) -> Tensor:
     return rank
 
 
-def _part(images: Images, index: Tensor, name: str) -> Images:
+def _part(images: E, index: Tensor, name: str) -> E:
     return images if len(index) == len(images) else images.part(index, name)

@@ -29,6 +29,7 @@ from paretovit.zoo.mixers import Mixer
 from paretovit.zoo.mlps import TokenMlp
 from paretovit.zoo.positions import Position
 from paretovit.zoo.positions.sin_cos import SinCos
+from paretovit.zoo.projection import Projection
 from paretovit.zoo.recompute import leaving_one_trace, recomputed
 from paretovit.zoo.sequences import Sequence, Turn
 from paretovit.zoo.stems import Stem
@@ -176,6 +177,7 @@ class Backbone(nn.Module):
         depth = sum(stage.depth for stage in spec.stages)
         rates = iter(drop_path * i / max(depth - 1, 1) for i in range(depth))
         self.between, self.stages, self.class_mixers = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
+        self.projections = nn.ModuleDict()
         dim = first.dim
         for i, stage in enumerate(spec.stages):
             if stage.class_tokens != "among":
@@ -189,6 +191,8 @@ class Backbone(nn.Module):
             if layout.grid is not None:
                 self.register_buffer(f"places{len(self.stages)}", self.position.places(layout), persistent=False)
             blocks, layout = stage_blocks(stage, layout, spec, self.position, [next(rates) for _ in range(stage.depth)])
+            if stage.width is not None:
+                self.projections[str(i)] = Projection(stage.dim, stage.width, layout)
             if stage.class_tokens != "among":
                 layout = replace(layout, prefix=self.prefix)
             if stage.class_tokens == "mixed":
@@ -247,11 +251,17 @@ class Backbone(nn.Module):
             if tokens.grid is not None and (place_NA := getattr(self, f"places{i}")) is not None:
                 tokens.place = place_NA.expand(len(tokens.x), -1, -1)
             assert isinstance(blocks, Blocks)
+            projection = self.projections[str(i)] if self.spec.stages[i].width is not None else None
+            assert projection is None or isinstance(projection, Projection)
+            if projection is not None:
+                tokens = tokens.with_x(projection.into(tokens.x))
             for block in blocks.steps():
                 if self.grad_checkpointing and self.training:
                     tokens = _checkpointed(block, tokens, blocks)
                 else:
                     tokens = block(tokens)
+            if projection is not None:
+                tokens = tokens.with_x(projection.out(tokens.x))
             if kind == "mixed":
                 class_BPD = self.class_mixers[str(i)](class_BPD, tokens.x)
             if kind != "among":
@@ -329,8 +339,9 @@ class Backbone(nn.Module):
 
     def macs(self) -> int:
         """Multiply-accumulates of one image, summed over the parts' closed forms."""
-        direct = (self.stem, *self.between, *self.stages, *self.class_mixers.values())  # each counts what is inside it
-        parts = [module for module in direct if isinstance(module, Stem | Between | Blocks | ClassMixer)]
+        around = (*self.class_mixers.values(), *self.projections.values())
+        direct = (self.stem, *self.between, *self.stages, *around)  # each counts what is inside it
+        parts = [module for module in direct if isinstance(module, Stem | Between | Blocks | ClassMixer | Projection)]
         read = self.readout.macs(self.layout) + self.readout.vectors * self.num_features * self.num_classes
         return sum(part.macs() for part in parts) + self.position.macs() + read
 
@@ -361,7 +372,14 @@ def _without_class_tokens(spec: ModelSpec, i: int, dim: int, layout: Layout) -> 
 def stage_blocks(
     stage: Stage, layout: Layout, spec: ModelSpec, position: Position, drop_path: list[float]
 ) -> tuple[Blocks, Layout]:
-    """The blocks of a stage, and the layout of the tokens that leave it."""
+    """The blocks of a stage, and the layout of the tokens that leave it. Raises `UserError` for parts that do not go
+    together."""
+    if stage.width is not None and stage.sequence != Stage.sequence:
+        raise UserError(
+            f"blocks of another width than the model keep all of its tokens, and {stage.sequence.name} does not; take "
+            "keep_all, or no width"
+        )
+    stage = stage.of_blocks
     if stage.share:
         return _shared(stage, layout, spec, position, sum(drop_path) / stage.depth), layout
     kind, options = SEQUENCES[stage.sequence.name], dict(stage.sequence.options)

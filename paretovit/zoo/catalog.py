@@ -3,7 +3,9 @@
 Models on the skeleton are named `{architecture}_{size}_patch{patch}_{image}`, and every such name resolves,
 listed or not: `performer_tiny_patch4_32` is as good as `performer_tiny_patch16_224`. `hybrid_` in front gives such
 a model a convolutional stem, `_rope` behind the architecture rotary positions, as in
-`hybrid_performer_rope_tiny_patch16_224`. The image may have rows and columns: `vit_tiny_patch16_224x320`.
+`hybrid_performer_rope_tiny_patch16_224`. The image may have rows and columns: `vit_tiny_patch16_224x320`. What
+`timesformer_joint_` or `timesformer_divided_` stands before is a ViT made a model of videos:
+`timesformer_divided_tiny_patch8_32`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from paretovit.zoo import vix
 from paretovit.zoo.folders import BETWEEN, MACROS, MIXERS, MLPS, SEQUENCES
 from paretovit.zoo.taxonomy import FAMILIES, Published
 from paretovit.zoo.timm_rows import ROWS
+from paretovit.zoo.videos import CLASSES, on_videos
 
 
 @dataclass(frozen=True)
@@ -340,6 +343,7 @@ _SKELETON = re.compile(
     r"(?P<hybrid>hybrid_)?(?P<architecture>[a-z0-9_]+?)(?P<rope>_rope)?_(?P<size>[a-z]+)_patch(?P<patch>\d+)_(?P<image>\d+(?:x\d+)?)"
 )
 _SIZED = re.compile(r"(?P<rest>.+_patch\d+)_\d+(?:x\d+)?")
+_OF_VIDEOS = re.compile(r"timesformer_(?P<attention>joint|divided)_(?P<image>.+)")
 _VIT_PATCHES = (8, 16, 32, 64)
 
 
@@ -417,13 +421,16 @@ def _halonet(name: str, ratio: float, third: int, published: Published) -> Entry
     return Entry(name=name, spec=spec, family=row.family, paper=row.paper, arxiv=row.arxiv, published=published)
 
 
-def family_entries(wanted: str | None = None) -> list[Entry]:
-    """The catalog, or its rows of one family. Raises `UserError` for a family that the taxonomy has not."""
-    if wanted is None:
+def catalog(family: str | None = None) -> list[Entry]:
+    """Every named model, or those of one class of the taxonomy: its spec, paper, and published numbers.
+
+    Raises `UserError` for a class that the taxonomy has not.
+    """
+    if family is None:
         return list(entries().values())
-    if wanted not in FAMILIES:
-        raise unknown("family", wanted, FAMILIES)
-    return [entry for entry in entries().values() if entry.family == wanted]
+    if family not in FAMILIES:
+        raise unknown("family", family, FAMILIES)
+    return [entry for entry in entries().values() if entry.family == family]
 
 
 @cache
@@ -535,7 +542,7 @@ def _named(name: str) -> ModelSpec:
         return _from_hub(name)
     if ":" in name:
         return ModelSpec(name=name, whole=Part.of("imported", path=name))
-    spec = _on_skeleton(name)
+    spec = _on_skeleton(name) or _of_videos(name)
     if spec is not None:
         return spec
     return _from_timm(name)
@@ -569,6 +576,14 @@ def _on_skeleton(name: str) -> ModelSpec | None:
     if match["rope"]:
         frame["position"] = Part.of("rotary", axes=2)
     return ModelSpec(name=name, stages=(stage,), image_px=image, patch_px=patch, **frame)  # type: ignore[arg-type]
+
+
+def _of_videos(name: str) -> ModelSpec | None:
+    match = _OF_VIDEOS.fullmatch(name)
+    image = None if match is None else _on_skeleton(f"vit_{match['image']}")
+    if match is None or image is None:
+        return None
+    return replace(on_videos(image, match["attention"]), num_classes=CLASSES)
 
 
 def _from_hub(name: str) -> ModelSpec:

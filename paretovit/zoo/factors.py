@@ -45,6 +45,8 @@ def factors_of(spec: ModelSpec) -> Factors:
             "deit_scaled_start or vit_tiny_patch16_224"
         )
     (stage,) = spec.stages
+    if stage.width is not None:
+        raise UserError(f"{spec.name} cannot be scaled by factors: its blocks have another width than its tokens")
     options = dict(stage.mlp.options) if stage.mlp is not None else {}
     ratio = options.get("ratio", 4.0)
     if stage.mlp is None or "hidden" in options or ratio != int(ratio):

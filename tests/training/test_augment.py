@@ -67,7 +67,7 @@ def test_every_policy_keeps_the_shape_and_changes_images_by_seed_alone(policy: s
 
     def changed(seed: int) -> torch.Tensor:
         with drawing_from(seed):
-            return change(images.picture(0))
+            return change(images.pictures(0)[0])
 
     assert changed(1).shape == images.pixels[0].shape
     assert changed(1).dtype == torch.uint8

@@ -161,7 +161,7 @@ def test_a_set_that_would_fill_the_memory_is_read_when_it_is_asked_for(folder: P
     assert tuple(read.pixels.shape) == tuple(held.pixels.shape)
     assert torch.equal(read.pixels[torch.tensor([2, 0])], held.pixels[[2, 0]])
     assert torch.equal(read.labels, held.labels)
-    assert read.picture(1).getpixel((0, 0)) == (0, 255, 0)
+    assert read.pictures(1)[0].getpixel((0, 0)) == (0, 255, 0)
     part = read.part(torch.tensor([2, 1])).part(torch.tensor([1]))
     assert torch.equal(part.pixels[:], held.pixels[1:2])
     (folder / "train" / "bee" / "1.png").write_bytes(b"gone bad")

@@ -316,7 +316,7 @@ def test_every_step_is_reported_with_the_accuracy_of_the_epoch_before(
     result = train(small_spec, few_digits, short, out=tmp_path, progress=ticks.append)
     curve = dict(result.rows[0].origin.timing["curve"])
     assert [(tick.epoch, tick.done, tick.total) for tick in ticks] == [(1 + i // STEPS, i + 1, 18) for i in range(18)]
-    assert [tick.top1 for tick in ticks] == [None] * STEPS + [curve[1]] * STEPS + [curve[2]] * STEPS
+    assert [tick.score for tick in ticks] == [None] * STEPS + [curve[1]] * STEPS + [curve[2]] * STEPS
 
 
 @pytest.mark.slow

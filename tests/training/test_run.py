@@ -123,9 +123,8 @@ PREPARED = """
 import os, signal, sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
-from conftest import FewDigits
+from few_digits import few_digits
 from paretovit.spec import ModelSpec, Stage
-from paretovit.training.data import Data
 from paretovit.training.loop import Execution, train
 from paretovit.training.recipe import Recipe
 spec = ModelSpec(name="small", stages=(Stage(depth=1, dim=16, heads=2),), image_px=8, patch_px=4, in_chans=1,
@@ -134,12 +133,12 @@ recipe = Recipe(name="killed", epochs={epochs}, batch_size=8, lr=3e-3, warmup_ep
                 ema=0.9)
 def run(**more):
     often = Execution(save_every_s=0.02, keep=2)
-    train(spec, Data(FewDigits(), "", None, None), recipe, out=sys.argv[1], execution=often, **more)
+    train(spec, few_digits(200, 60), recipe, out=sys.argv[1], execution=often, **more)
 """
 
 
 def prepared(epochs: int) -> str:
-    return PREPARED.format(tests=str(Path(__file__).parent), epochs=epochs)
+    return PREPARED.format(tests=str(Path(__file__).parents[1]), epochs=epochs)
 
 
 @pytest.mark.slow

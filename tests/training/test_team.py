@@ -22,9 +22,8 @@ CODE = """
 import json, os, sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
-from conftest import FewDigits
+from few_digits import few_digits
 from paretovit.spec import ModelSpec, Stage
-from paretovit.training.data import Data
 from paretovit.training.loop import Execution, train
 from paretovit.training.recipe import Recipe
 spec = ModelSpec(name="small", stages=(Stage(depth=2, dim=32, heads=2),), image_px=8, patch_px=4, in_chans=1,
@@ -39,7 +38,7 @@ def watch(tick):
         raise KeyboardInterrupt
 
 try:
-    done = train(spec, Data(FewDigits(), "", None, None), recipe, out=sys.argv[1], progress=watch,
+    done = train(spec, few_digits(200, 60), recipe, out=sys.argv[1], progress=watch,
                  execution=Execution(fsdp=fsdp, keep=1))
     assert done.is_first == (os.environ.get("RANK", "0") == "0")
     assert done.module(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
@@ -52,7 +51,7 @@ def run(out: Path, processes: int, *, stop: int = -1, fsdp: bool = False, **chan
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code = CODE.format(tests=str(Path(__file__).parent))
+    code = CODE.format(tests=str(Path(__file__).parents[1]))
     started = []
     for rank in range(processes):
         env = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}

@@ -125,6 +125,6 @@ def test_a_video_model_refuses_an_image_and_says_what_it_takes() -> None:
 
 
 def test_divided_attention_costs_what_the_paper_prints_of_three_views() -> None:
-    model = build("timesformer_base_divided", device="meta")
+    model = build("timesformer_divided_base_patch16_224", device="meta")
     assert 3 * model.macs() / 1e9 == pytest.approx(590, rel=0.01)  # type: ignore[operator]
-    assert entries()["timesformer_base_divided"].spec.input_shape == (3, 8, 224, 224)
+    assert entries()["timesformer_divided_base_patch16_224"].spec.input_shape == (3, 8, 224, 224)

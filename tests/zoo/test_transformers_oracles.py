@@ -354,7 +354,7 @@ def test_timesformer(kind: str) -> None:
         num_labels=5,
     )
     theirs = drawn(TimesformerForVideoClassification(config))
-    spec = entries()[f"timesformer_tiny_{kind}"].spec
+    spec = entries()[f"timesformer_{kind}_tiny_patch16_224"].spec
     stages = tuple(replace(stage, dim=DIM, heads=HEADS, depth=min(stage.depth, depth)) for stage in spec.stages)
     spec = replace(
         spec,

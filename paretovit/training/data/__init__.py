@@ -1,4 +1,5 @@
-"""Labelled images by name: `digits`, `hfds/PATH`, `torch/cifar10`, `fake`, or a folder of class folders.
+"""Labelled images by name: `digits`, `hfds/PATH`, `torch/cifar10`, `fake`, or a folder of class folders; and labelled
+clips: `videos/PATH`, or `moving/DATA`, made of the pictures of other data.
 
 The word before the first "/" is a file here. Both splits of a set are held in memory, as one tensor of bytes
 each, so that augmentation works on whole batches and a tiny model is not kept waiting by a loader. Pictures that do
@@ -10,15 +11,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from paretovit.errors import UserError, unknown
 from paretovit.folder import Folder
-from paretovit.training.data._images import COLOUR, GREY, Images, Source
-from paretovit.training.data._pictures import Pictures
+from paretovit.training.data._images import COLOUR, GREY, Examples, Images, Source
+from paretovit.training.data._pictures import Pictures, Unread
+from paretovit.zoo.videos import FRAMES
 
-__all__ = ["COLOUR", "DATA", "GREY", "Data", "Images", "Pictures", "Source", "open_data"]
+__all__ = [
+    "COLOUR",
+    "DATA",
+    "GREY",
+    "Data",
+    "Examples",
+    "Images",
+    "Pictures",
+    "Source",
+    "Splits",
+    "Unread",
+    "open_data",
+]
 
 DATA: Folder[Source] = Folder("paretovit.training.data", "data")
+
+
+class Splits(Protocol):
+    """What is trained on, and what is judged by."""
+
+    @property
+    def train(self) -> Examples: ...
+
+    @property
+    def val(self) -> Examples: ...
 
 
 @dataclass(frozen=True)
@@ -51,9 +76,10 @@ def open_data(
     in_chans: int | None = None,
     classes: str | None = None,
     skip_unreadable: bool = False,
+    frames: int | None = None,
 ) -> Data:
-    """The data set of that name, its images brought to `img_size` pixels and `in_chans` channels, only those of
-    `classes` (such as "0-4,7") if any are given.
+    """The data set of that name, its images brought to `img_size` pixels and `in_chans` channels, its clips to so many
+    `frames` (8 unless told), only those of `classes` (such as "0-4,7") if any are given.
 
     A name that is no source but a folder on disk is read as a folder of `train/` and `val/`. With `skip_unreadable`
     pictures that cannot be read are named and left out. Raises `UserError` for an unknown name; what is wrong inside
@@ -63,11 +89,14 @@ def open_data(
         raise UserError(f"image size must be at least 1, got {img_size}")
     if in_chans not in (None, 1, 3):
         raise UserError(f"images have 1 channel (grey) or 3 (RGB), not {in_chans}; give one of these")
+    if frames is not None and frames < 1:
+        raise UserError(f"a clip has at least one frame, got {frames}")
     prefix, _, path = name.partition("/")
     found = prefix.lower() in DATA
     if found or Path(name).is_dir():
         source = DATA[prefix.lower() if found else "folder"]()
         source.skip_unreadable = skip_unreadable
+        source.frames = FRAMES if frames is None else frames
         return Data(source, path if found else name, img_size, in_chans, _numbers(classes))
     if "/" in name:
         raise UserError(f"no data {name!r}: neither a folder nor one of {', '.join(DATA.names())} before the first '/'")

@@ -23,8 +23,8 @@ class Folder(Source):
         root = Path(path)
         if not root.is_dir():
             raise UserError(f"no folder {path}; give one that holds train/ and val/ with a folder per class")
-        classes: dict[str, int] = _reader(_split_folder(root, "train")).class_to_idx
-        here = _split_folder(root, split)
+        classes: dict[str, int] = _reader(split_folder(root, "train")).class_to_idx
+        here = split_folder(root, split)
         strangers = sorted({Path(file).parent.name for file, _ in _reader(here).samples} - set(classes))
         if strangers:
             raise UserError(f"{here}: class {strangers[0]} is not in the training folder; rename it or take it out")
@@ -49,7 +49,9 @@ class Folder(Source):
         )
 
 
-def _split_folder(root: Path, split: str) -> Path:
+def split_folder(root: Path, split: str) -> Path:
+    """The folder in `root` of the split "train" or "val", by any of its usual names. Raises `UserError` if there is
+    none."""
     # timm falls back to the root, and would so validate on the pictures trained on
     for name in FOLDERS[split]:
         if (root / name).is_dir():

@@ -19,6 +19,7 @@ from paretovit.zoo.backbone import stage_blocks
 from paretovit.zoo.class_mixer import ClassMixer
 from paretovit.zoo.folders import BETWEEN, POSITIONS, make
 from paretovit.zoo.initialise import INITS
+from paretovit.zoo.projection import Projection
 from paretovit.zoo.timm_blocks import layout_of
 from paretovit.zoo.tokens import Layout, Tokens
 from paretovit.zoo.wholes import Whole
@@ -74,10 +75,11 @@ class NewStage(nn.Module):
             raise UserError(f"{spec.name} has no class tokens to set aside; take class_tokens='among'")
         inner = layout if stage.class_tokens == "among" else replace(layout, prefix=0)
         self.between = make(BETWEEN, stage.between, stage.dim, stage.dim, inner)
-        position = make(POSITIONS, Part("absent"), stage.dim, inner)
+        position = make(POSITIONS, Part("absent"), stage.of_blocks.dim, inner)
         self.blocks, after = stage_blocks(stage, self.between.after(), spec, position, list(drop_path))
         if after != inner:
             raise UserError(f"{spec.name}: a stage among timm's blocks has to leave the tokens as they lie")
+        self.projection = None if stage.width is None else Projection(stage.dim, stage.width, after)
         self.class_mixer = ClassMixer(stage.dim, layout) if stage.class_tokens == "mixed" else None
         if not next(iter(self.parameters()), torch.empty(0)).is_meta:
             INITS[spec.init](self, None)
@@ -94,13 +96,16 @@ class NewStage(nn.Module):
 
     def _through(self, tokens: Tokens) -> Tokens:
         tokens = self.between(tokens)
+        if self.projection is not None:
+            tokens = tokens.with_x(self.projection.into(tokens.x))
         for step in self.blocks.steps():
             tokens = step(tokens)
-        return tokens
+        return tokens if self.projection is None else tokens.with_x(self.projection.out(tokens.x))
 
     def macs(self) -> int:
         """Multiply-accumulates of one image, summed over the parts' closed forms."""
-        return self.between.macs() + self.blocks.macs() + (0 if self.class_mixer is None else self.class_mixer.macs())
+        around = sum(part.macs() for part in (self.class_mixer, self.projection) if part is not None)
+        return self.between.macs() + self.blocks.macs() + around
 
 
 class PassedBy(nn.Module):
