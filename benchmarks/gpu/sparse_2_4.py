@@ -18,6 +18,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import lease
+
 from paretovit.cost.folders import RUNTIMES
 from paretovit.cost.measure import measure
 from paretovit.cost.products import products_of
@@ -42,7 +44,7 @@ def sparse(spec: ModelSpec) -> ModelSpec:
 
 def main(options: argparse.Namespace) -> int:
     """The number of steps that are left."""
-    end = time.monotonic() + 60 * options.minutes
+    end = lease.end_of(options)
     options.runs.mkdir(parents=True, exist_ok=True)
     dtypes = options.dtypes or (["float32"] if options.device == "cpu" else ["float16", "bfloat16"])
     specs = [resolve(name) for name in options.models]
@@ -76,18 +78,14 @@ def main(options: argparse.Namespace) -> int:
                         store=rows,
                     )
                     rows.export_lines(options.out)
-    print(f"{left} steps left", file=sys.stderr)
     return left
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines of the models' rows")
+    parser = lease.arguments(__doc__)
     parser.add_argument("--roofs", type=Path, required=True, help="JSON lines of the products' rates")
-    parser.add_argument("--device", default="cuda")
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--dtypes", nargs="+", default=None)
-    parser.add_argument("--minutes", type=float, default=9, help="begin nothing after so many; the next call goes on")
     parser.add_argument("--runs", type=Path, default=Path("runs/sparse_2_4"))
-    sys.exit(1 if main(parser.parse_args()) else 0)
+    lease.run(main, parser.parse_args())

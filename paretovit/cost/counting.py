@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paretovit.cost.calls import Call, Uncountable, Work, operator_name
 from paretovit.cost.on_meta import MetaResults, needs_values, no_collection, values_are_asked_for
-from paretovit.cost.rules import Call, Uncountable, Work, find_rule, operator_name, rule
+from paretovit.cost.rules import find_rule, rule
 
 __all__ = ["Call", "Count", "OperatorCount", "Uncountable", "Work", "count", "count_module", "rule"]
 

@@ -9,7 +9,7 @@ that runs as one operator is a group by itself, "fused attention": nobody can te
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ GROUPS = (
     "FFT",
     "other",
 )
+OUTSIDE = "outside operators"  # what a training step takes between them: Python, autograd's engine, waiting
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,17 @@ class Op:
     """What one operator took within one call of a session.
 
     operator  its name, as the runtime has it
-    layer     the module that it belongs to, as `layer_of` shortens its name; None where the runtime cannot tell
+    layer     the module that it belongs to, as `layer_of` shortens its name; None where the runtime cannot tell, and of
+              a training step where it belongs to none, as the optimizer's do
     group     one of `GROUPS`
+    phase     of a training step, as the step itself calls it, such as "backward"; "" of inference
     """
 
     operator: str
     layer: str | None
     group: str
     seconds: float
+    phase: str = ""
 
 
 def _names(text: str, group: str) -> dict[str, str]:
@@ -131,7 +135,7 @@ def group_of(operator: str, *, weight: bool | None = None) -> str | None:
     `weight` says whether one side of a product is a weight. Where that is not known, a product of two matrices counts
     as linear, one of many pairs of matrices as attention's.
     """
-    name = plain_name(operator).removeprefix("qlinear")
+    name = plain_name(operator).removeprefix("qlinear").removeprefix("foreach_")
     group = _GROUPS.get(name)
     if name in _PRODUCTS_OF_ANY or group in _PRODUCTS:
         if weight is None:
@@ -196,3 +200,26 @@ def layer_of(module: str) -> str:
     words = module.split(".")
     numbered = [at for at, word in enumerate(words) if word.isdigit()]
     return ".".join(words[: numbered[-1] + 2] if numbered else words[:1])
+
+
+def layer_of_scopes(modules: Sequence[str]) -> str:
+    """The layer of an operator that these modules called, one within the other, as `torch.export` names them: a module
+    that is called again is "blocks.0@1"."""
+    return layer_of(modules[-1].split("@")[0])
+
+
+def spread_layers(own: Mapping[str, str | None], takes_from: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
+    """The layer of every operator of a graph, by name and in the order in which they run.
+
+    One that a converter put in between, and that is of no layer, belongs to the first that it takes something from; if
+    that is of none, to the first that takes something from it.
+    """
+    found = dict(own)
+    for name in found:
+        if found[name] is None:
+            found[name] = next((found[giver] for giver in takes_from[name] if found.get(giver) is not None), None)
+    for name in reversed(found):
+        for giver in takes_from[name]:
+            if giver in found and found[giver] is None:
+                found[giver] = found[name]
+    return found

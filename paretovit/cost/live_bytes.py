@@ -32,10 +32,10 @@ from torch.nn.attention import SDPBackend
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paretovit.cost.calls import Call
 from paretovit.cost.counting import as_found
 from paretovit.cost.folders import INDICATORS
 from paretovit.cost.on_meta import MetaResults, no_collection, values_are_asked_for
-from paretovit.cost.rules import Call
 from paretovit.cost.torch_sessions import Inference, TrainingStep
 from paretovit.devices import origin
 from paretovit.errors import Unmeasurable, UserError

@@ -2,42 +2,119 @@
 
 Only the time inside operators counts. What Python takes between them is in no operator's time, so these add up to less
 than a call takes.
+
+Of a training step, autograd gives the node that it makes for an operator of the forward pass a number, which the
+profiler notes beside the operator and beside the node's run in the backward pass. So what the backward pass calls is
+known by what it is the derivative of.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paretovit.cost.calls import Call, operator_name
 from paretovit.cost.groups import Op, fused_group_of, group_of, layer_of, overloads_of
+from paretovit.cost.phases import OTHER, PhasedStep
 from paretovit.cost.products import calling
-from paretovit.cost.rules import Call, operator_name
 
-_MARK = "paretovit operator "
+_MARK, _PHASE = "paretovit operator ", "paretovit phase "
+_ENGINE, _OF_NODES = "autograd::engine::", 1  # what runs a node of autograd: the engine, by name; the node, by scope
 _FUSED = ("cpp_fused_", "triton_")  # how the compiler begins the names of its kernels, a number of the graph aside
 
 
 def eager_operators(model: nn.Module, call: Callable[[], Any], *, cuda: bool = False) -> list[Op]:
     """The operators of `call`, which runs `model`, each with the layer it belongs to."""
-    weights = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
+    return [
+        Op(seen.operator, seen.layer, group, seconds)
+        for event, seen in _traced(model, call, cuda)
+        for group, seconds in _by_group(event.cpu_children, None, seen.weight, cuda)
+    ]
+
+
+def step_operators(training: PhasedStep) -> list[Op]:
+    """The operators of one step, each with its phase.
+
+    One of the backward pass belongs to the layer of the operator that it is the derivative of, and to its group where
+    its own name does not say more than "other"; a product there is linear if the product that it comes from is.
+    Operators outside of the forward and backward pass belong to no layer.
+    """
+    cuda = training.cuda
+    traced = _traced(training.model, lambda: training.step(lambda name: record_function(_PHASE + name)), cuda)
+    traced.sort(key=lambda one: one[0].time_range.start)
+    own_thread = traced[0][0].thread if traced else 0
+    nodes: dict[int, _Node] = {}
+    found = []
+    for event, seen in traced:
+        above = list(_above(event))
+        elsewhere = OTHER if event.thread == own_thread else "backward"  # only autograd has threads of its own
+        phase = next((one.name.removeprefix(_PHASE) for one in above if one.name.startswith(_PHASE)), elsewhere)
+        layer = seen.layer if phase == "forward" or (phase == "backward" and seen.layer) else None
+        source = _Node(layer, "other", seen.weight)
+        numbered = next((one for one in above if one.sequence_nr >= 0), None)
+        if numbered is not None and (numbered.scope == _OF_NODES or numbered.name.startswith(_ENGINE)):
+            source = nodes.get(numbered.sequence_nr, source)
+        elif numbered is not None:
+            # of operators with one number the last one made the node; what else is called inside it, or by a function
+            # of the model's own, says no more than the layer
+            is_it = numbered.name.replace("::", ".") == seen.operator
+            if is_it or numbered.sequence_nr not in nodes:
+                own = group_of(seen.operator, weight=seen.weight) if is_it else None
+                nodes[numbered.sequence_nr] = _Node(layer, seen.as_done(own or "other"), seen.weight)
+        for group, seconds in _by_group(event.cpu_children, None, seen.weight or source.weight, cuda):
+            named = source.group if group == "other" else seen.as_done(group)
+            found.append(Op(seen.operator, source.layer, named, seconds, phase))
+    return found
+
+
+class _Seen(NamedTuple):
+    """An operator that was called, the layer that called it, and whether it was given a weight and a matrix of them."""
+
+    operator: str
+    layer: str
+    weight: bool
+    matrix: bool
+
+    def as_done(self, group: str) -> str:
+        """What it does: a convolution with a matrix is a linear map, as training does some."""
+        return "linear" if group == "convolution" and self.matrix else group
+
+
+class _Node(NamedTuple):
+    """What a node of autograd is the derivative of."""
+
+    layer: str | None
+    group: str
+    weight: bool
+
+
+def _traced(model: nn.Module, call: Callable[[], Any], cuda: bool) -> list[tuple[FunctionEvent, _Seen]]:
+    """The profiler's range around every operator of `call` that reached a kernel, and what the range stands for."""
+    weights = {t.untyped_storage()._cdata: t.ndim for t in (*model.parameters(), *model.buffers())}
     with calling(model) as caller, _profiler(cuda) as trace, _Marked(caller, weights) as marked:
         call()
         _wait(cuda)
-    found = []
-    for event in trace.events():
-        if event.name.startswith(_MARK) and event.cpu_children:
-            operator, layer, weight = marked.seen[int(event.name.removeprefix(_MARK))]
-            for group, seconds in _by_group(event.cpu_children, None, weight, cuda):
-                found.append(Op(operator, layer, group, seconds))
-    return found
+    return [
+        (event, marked.seen[int(event.name.removeprefix(_MARK))])
+        for event in trace.events()
+        if event.name.startswith(_MARK) and event.cpu_children
+    ]
+
+
+def _above(event: FunctionEvent) -> Iterator[FunctionEvent]:
+    """The ranges that it lies in, the innermost first."""
+    parent = event.cpu_parent
+    while parent is not None:
+        yield parent
+        parent = parent.cpu_parent
 
 
 def compiled_operators(call: Callable[[], Any], *, cuda: bool = False) -> list[Op]:
@@ -53,23 +130,28 @@ KERNELS_ARE_NAMED: dict[str, str | int | bool | Callable[..., Any]] = {"cpp.enab
 
 
 class _Marked(TorchDispatchMode):
-    """Puts every operator that the model calls into a range of the profiler; `seen` says what the ranges stand for:
-    the operator, the layer that called it, and whether it was given a weight."""
+    """Puts every operator that the model calls into a range of the profiler; `seen` says what the ranges stand for."""
 
-    def __init__(self, caller: list[tuple[str, nn.Module]], weights: set[int]) -> None:
+    def __init__(self, caller: list[tuple[str, nn.Module]], weights: dict[int, int]) -> None:
+        """`weights` has the number of axes of what lies in the storages of weights."""
         super().__init__()
         self.caller, self.weights = caller, weights
-        self.seen: list[tuple[str, str, bool]] = []
+        self.seen: list[_Seen] = []
+        self._copies: list[Tensor] = []  # kept, so that nothing else comes to lie where a copy of a weight lay
 
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         given = Call(func, args, kwargs, None).tensors
-        weight = any(tensor.untyped_storage()._cdata in self.weights for tensor in given)
-        self.seen.append((operator_name(func), layer_of(self.caller[-1][0]), weight))
+        axes = [self.weights[at] for tensor in given if (at := tensor.untyped_storage()._cdata) in self.weights]
+        self.seen.append(_Seen(operator_name(func), layer_of(self.caller[-1][0]), bool(axes), 2 in axes))
         with record_function(f"{_MARK}{len(self.seen) - 1}"):
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+        if axes and func is torch.ops.aten._to_copy.default:  # what mixed precision multiplies by
+            self.weights[result.untyped_storage()._cdata] = result.ndim
+            self._copies.append(result)
+        return result
 
 
 def _profiler(cuda: bool) -> profile:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paretovit.cost.calls import operator_name
 from paretovit.cost.counting import Call, Work, count_module
 from paretovit.cost.on_meta import no_collection, values_are_asked_for
-from paretovit.cost.rules import operator_name
 from paretovit.spec import ModelSpec
 from paretovit.zoo.build import build
 from paretovit.zoo.layers import weight_matrix

@@ -37,86 +37,14 @@ Element-wise operations of fused operators, for n elements in r rows (channels, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from paretovit.errors import UserError
-
-
-class Uncountable(UserError):
-    """An operator that no rule covers. The message names it and says how to add a rule."""
-
-
-class Work(NamedTuple):
-    """The cost of one call. `bytes_moved=None` stands for every tensor argument read and every result written."""
-
-    macs: int = 0
-    elementwise_ops: int = 0
-    activations: int = 0
-    bytes_moved: int | None = None
-
-    @property
-    def is_free(self) -> bool:
-        """Nothing is computed and nothing moves: a view, an allocation, a question."""
-        return self == (0, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of an operator. `call["name"]` is the argument of that name in the operator's schema."""
-
-    operator: OpOverload
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    result: Any
-
-    def __getitem__(self, name: str) -> Any:
-        if name in self.kwargs:
-            return self.kwargs[name]
-        position, default = _parameters(self.operator)[name]
-        return self.args[position] if position < len(self.args) else default
-
-    def get(self, *names: str) -> Any:
-        """The argument of the first of these names that the schema has; None without any."""
-        known = _parameters(self.operator)
-        return next((self[name] for name in names if name in known), None)
-
-    @property
-    def output(self) -> Tensor:
-        """The result, or the first of several."""
-        return self.result if isinstance(self.result, Tensor) else next(_tensors(self.result))
-
-    @property
-    def tensors(self) -> Iterator[Tensor]:
-        """All tensor arguments."""
-        return _tensors([*self.args, *self.kwargs.values()])
-
-    @property
-    def results(self) -> Iterator[Tensor]:
-        """All tensors that it returns."""
-        return _tensors(self.result)
-
-    @property
-    def read(self) -> int:
-        """Bytes of all tensor arguments but those that are only written (`out=`)."""
-        arguments = [v for k, v in self.kwargs.items() if k not in _out_names(self.operator)]
-        return _bytes(self.args) + _bytes(arguments)
-
-    @property
-    def written(self) -> int:
-        """Bytes of all results."""
-        return _bytes(self.result)
-
-    @property
-    def bytes_moved(self) -> int:
-        return self.read + self.written
-
+from paretovit.cost.calls import Call, Uncountable, Work, bytes_of, operator_name
 
 Rule = Callable[[Call], Work]
 
@@ -166,47 +94,11 @@ def find_rule(operator: OpOverload) -> Rule | None:
     )
 
 
-def operator_name(operator: OpOverload) -> str:
-    """ "aten.mm" for every overload of it."""
-    return str(operator.overloadpacket)
-
-
 def _functional_tags(operator: OpOverload) -> set[torch.Tag]:
     """Tags of the functional form of an in-place operator, whose own are sometimes missing."""
     library, _, name = operator_name(operator).partition(".")
     functional = getattr(getattr(torch.ops, library), name.removesuffix("_"), None)
     return set(getattr(getattr(functional, operator._overloadname, None), "tags", ()))
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-
-
-def _bytes(value: Any) -> int:
-    """Bytes of all tensors in a value; elements that an expanded tensor repeats are there once."""
-    total = 0
-    for tensor in _tensors(value):
-        elements, strides = tensor.numel(), tensor.stride()
-        if 0 in strides:
-            elements = math.prod(size for size, stride in zip(tensor.shape, strides, strict=True) if stride)
-        total += elements * tensor.element_size()
-    return total
-
-
-@cache
-def _parameters(operator: OpOverload) -> dict[str, tuple[int, Any]]:
-    """Position and default of every argument."""
-    arguments = operator._schema.arguments
-    return {a.name: (i, a.default_value if a.has_default_value() else None) for i, a in enumerate(arguments)}
-
-
-@cache
-def _out_names(operator: OpOverload) -> frozenset[str]:
-    return frozenset(a.name for a in operator._schema.arguments if a.is_out)
 
 
 def _rows(tensor: Tensor, dim: int) -> int:
@@ -254,7 +146,7 @@ def _copy(call: Call) -> Work:
 
 @rule("aten.copy_", "aten.copy")
 def _copy_into(call: Call) -> Work:
-    return Work(bytes_moved=_bytes(call["src"]) + call.written)
+    return Work(bytes_moved=bytes_of(call["src"]) + call.written)
 
 
 @rule(
@@ -281,7 +173,7 @@ def _random(call: Call) -> Work:
 def _gather(call: Call) -> Work:
     """Only the elements that are gathered are read."""
     index = call.get("index", "indices")
-    return Work(bytes_moved=_bytes(index) + 2 * call.written)
+    return Work(bytes_moved=bytes_of(index) + 2 * call.written)
 
 
 @rule(*_aten("masked_select nonzero nonzero_static masked_scatter"))
@@ -315,8 +207,8 @@ def _scatter(call: Call) -> Work:
     target, elements = call["self"], _written_into(call)
     adds = "add" in name or "reduce" in name or bool(call.get("accumulate")) or bool(call.get("reduce"))
     source = call.get("src", "source", "values", "value")
-    copied = 0 if name.endswith("_") else 2 * _bytes(target)
-    moved = _bytes(call.get("index", "indices")) + _bytes(source) + (1 + adds) * elements * target.element_size()
+    copied = 0 if name.endswith("_") else 2 * bytes_of(target)
+    moved = bytes_of(call.get("index", "indices")) + bytes_of(source) + (1 + adds) * elements * target.element_size()
     return Work(elementwise_ops=adds * elements, bytes_moved=copied + moved)
 
 
@@ -457,7 +349,7 @@ def _norm(call: Call, per_element: int, rows: int) -> Work:
     known = [call.get("running_mean"), call.get("running_var")]
     return Work(
         elementwise_ops=per_element * x.numel() + 2 * rows,
-        bytes_moved=_bytes([x, weight, bias, *known]) + _bytes(call.output),
+        bytes_moved=bytes_of([x, weight, bias, *known]) + bytes_of(call.output),
     )
 
 
@@ -491,7 +383,7 @@ def _batch_norm(call: Call) -> Work:
 @rule("aten._weight_norm_interface")
 def _weight_norm(call: Call) -> Work:
     v, g = call["v"], call["g"]
-    return Work(elementwise_ops=3 * v.numel() + 2 * g.numel(), bytes_moved=_bytes([v, g]) + _bytes(call.output))
+    return Work(elementwise_ops=3 * v.numel() + 2 * g.numel(), bytes_moved=bytes_of([v, g]) + bytes_of(call.output))
 
 
 # Matrix products, convolutions, attention.
@@ -517,7 +409,7 @@ def _added_matmul(call: Call) -> Work:
     beta, alpha = call["beta"], call["alpha"]
     macs, activations = _product(left, right, call.output)
     steps = (beta != 0) + (beta not in (0, 1)) + (alpha != 1) + call.operator.name().startswith("aten::_addmm_act")
-    moved = _bytes([left, right]) + (_bytes(added) if beta != 0 else 0) + call.written
+    moved = bytes_of([left, right]) + (bytes_of(added) if beta != 0 else 0) + call.written
     return Work(macs, steps * call.output.numel(), activations, moved)
 
 
@@ -549,7 +441,7 @@ def _attention(call: Call) -> Work:
         macs=scores * (q.size(-1) + v.size(-1)),
         elementwise_ops=steps * scores,
         activations=scores + outputs,
-        bytes_moved=_bytes([q, k, v, bias]) + outputs * q.element_size(),
+        bytes_moved=bytes_of([q, k, v, bias]) + outputs * q.element_size(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from paretovit.cost.exported import traced
 from paretovit.cost.groups import Op
 from paretovit.cost.operator_times import compiled_operators, eager_operators
+from paretovit.cost.phases import Phase
 from paretovit.cost.runtimes import Session
 
 
@@ -93,12 +95,28 @@ class TrainingStep(_TorchSession):
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
 
     def __call__(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(self._call(self.batch).float(), self.labels)
-        for auxiliary in getattr(self.model, "aux", {}).values():
-            loss = loss + 0.01 * auxiliary
-        loss.backward()
-        self.optimizer.step()
+        self.step(lambda _: nullcontext())
+
+    def step(self, phase: Phase) -> None:
+        """The same, with its phases told."""
+        with phase("optimizer"):
+            self.optimizer.zero_grad(set_to_none=True)
+        with phase("forward"):
+            logits = self._call(self.batch)
+        with phase("loss"):
+            loss = F.cross_entropy(logits.float(), self.labels)
+            del logits  # or they would lie in memory until the step ends
+            for auxiliary in getattr(self.model, "aux", {}).values():
+                loss = loss + 0.01 * auxiliary
+        with phase("backward"):
+            loss.backward()
+        with phase("optimizer"):
+            self.optimizer.step()
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether the operators are called one by one."""
+        return self._call is self.model
 
     def _bytes_at_rest(self) -> int:
         kept = [p.grad for p in self.model.parameters() if p.grad is not None]

@@ -250,7 +250,7 @@ def _pictures(images: Sequence[Path], spec: ModelSpec) -> list[Image.Image]:
         px=rows,
         channels=channels,
     )
-    whole = (files.whole(at) for at in range(len(images)))
+    whole = (files.pictures(at)[0] for at in range(len(images)))
     return [ImageOps.fit(one, (columns, rows), Image.Resampling.BICUBIC) for one in whole]
 
 

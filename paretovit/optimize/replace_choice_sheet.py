@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from paretovit.optimize.replace_choice import Chosen, Tried
+from paretovit.optimize.replace_candidates import Tried
+from paretovit.optimize.replace_choice import Chosen
 from paretovit.optimize.roofline_sheet import RooflineSheet
 
 

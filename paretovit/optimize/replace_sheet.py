@@ -1,13 +1,14 @@
-"""A replaced model beside its parent, as text."""
+"""Replaced models beside their parent, as text."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from paretovit.measurement import Measurement
 from paretovit.optimize.replace import Replaced
 from paretovit.optimize.roofline_sheet import RooflineSheet
+from paretovit.spec import ModelSpec
 
 # indicator, heading, how its values are written
 _COLUMNS: tuple[tuple[str, str, float, str], ...] = (
@@ -18,27 +19,36 @@ _COLUMNS: tuple[tuple[str, str, float, str], ...] = (
 )
 
 
-def replace_sheet(done: Replaced, timed: Iterable[Measurement] = ()) -> RooflineSheet:
-    """A line for the parent, one for the new model and one for what is left of each indicator; `timed` are rows of the
-    latency of both, if it was measured."""
-    old, new = done.replacement.whole, done.replacement.spec
-    timed = [row for row in timed if row.conditions.spec in (old.key, new.key)]
-    rows = [*done.parent_rows, *done.rows, *done.counts, *timed]
+def replace_sheet(done: Sequence[Replaced], timed: Iterable[Measurement] = ()) -> RooflineSheet:
+    """A line for the parent, and for each of the new models that were made of it one, and one for what is left of each
+    indicator; `timed` are rows of the latency of all of them, if it was measured."""
+    old, new = done[0].replacement.whole, [one.replacement.spec for one in done]
+    timed = [row for row in timed if row.conditions.spec in (old.key, *(spec.key for spec in new))]
+    rows = [*done[0].parent_rows, *(row for one in done for row in (*one.rows, *one.counts)), *timed]
     values = {
-        key: {row.indicator: row.value for row in rows if row.conditions.spec == key} for key in (old.key, new.key)
+        spec.key: {row.indicator: row.value for row in rows if row.conditions.spec == spec.key} for spec in (old, *new)
     }
     shown = [column for column in _COLUMNS if any(column[0] in known for known in values.values())]
-    lines = [
-        [spec.name, *(_number(values[spec.key].get(name), scale, form) for name, _, scale, form in shown)]
-        for spec in (old, new)
+    lines = [_line(old, values[old.key], shown)]
+    for spec in new:
+        lines.append(_line(spec, values[spec.key], shown))
+        shares = [_share(values[old.key].get(name), values[spec.key].get(name), name) for name, *_ in shown]
+        lines.append(["new / parent", *shares])
+    title = f"{new[0].name if len(new) == 1 else old.name}: what took the place, beside the parent"
+    notes = [
+        f"{one.folder}: a checkpoint like any other. Distillation loss on the images judged: {one.distance:.4g}."
+        for one in done
     ]
-    shares = [_share(values[old.key].get(name), values[new.key].get(name), name) for name, *_ in shown]
-    lines.append(["new / parent", *shares])
-    title = f"{done.replacement.spec.name}: what took the place, beside the parent"
-    note = f"{done.folder}: a checkpoint like any other. Distillation loss on the images judged: {done.distance:.4g}."
     if any(row.origin.timing.get("contended") for row in timed):
-        note += " Others used the machine while latency was measured, so it tells nothing: measure again."
-    return RooflineSheet(title, ["model", *(heading for _, heading, *_ in shown)], lines, textwrap.fill(note, 100))
+        notes[-1] += " Others used the machine while latency was measured, so it tells nothing: measure again."
+    text = "\n".join(textwrap.fill(note, 100) for note in notes)
+    return RooflineSheet(title, ["model", *(heading for _, heading, *_ in shown)], lines, text)
+
+
+def _line(
+    spec: ModelSpec, known: Mapping[str, float | None], shown: Sequence[tuple[str, str, float, str]]
+) -> list[str]:
+    return [spec.name, *(_number(known.get(name), scale, form) for name, _, scale, form in shown)]
 
 
 def _number(value: float | None, scale: float, form: str) -> str:

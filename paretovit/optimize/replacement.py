@@ -33,6 +33,7 @@ THESIS: dict[str, Part] = {
 _BLOCK = re.compile(r"stages\.(\d+)\.(\d+)\.(.+)")
 _BETWEEN = re.compile(r"between\.(\d+)\.(.+)")
 _CLASS_MIXER = re.compile(r"class_mixers\.(\d+)\.(.+)")
+_PROJECTION = re.compile(r"projections\.(\d+)\.(.+)")
 _TIMM_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 _MIXES = ("norm1.", "mixer.", "scale1.")  # of a block, what a layer of attention is
 _TIMM_MIXES = ("norm1.", "attn.", "ls1.", "gamma_1")
@@ -47,6 +48,8 @@ class Plan:
     layers        (first, last), both included, of every stretch of layers; each gets a stage of its own
     mixer         of the new stages: one for all, or one for each stretch
     depth         of each new stage; None for as many blocks as there were
+    width         of the blocks of each new stage, with a linear map in front of them and one behind where it is not
+                  that of the layers; None for as wide as these
     embed         True for the 4 x 4 convolution of stride 1 in front (fig. 3.4b)
     class_tokens  "aside", "mixed" (the CLS mixer of fig. 3.4b behind) or "among" the patches; None for "aside" where
                   the model has class tokens
@@ -55,6 +58,7 @@ class Plan:
     layers: tuple[tuple[int, int], ...]
     mixer: Part | tuple[Part, ...]
     depth: int | None = None
+    width: int | None = None
     embed: bool = False
     class_tokens: str | None = None
 
@@ -75,6 +79,7 @@ class Plan:
         else:
             where = ", ".join(f"{_in_words(pair)} by {mixer}" for pair, mixer in self.each)
         depth = "" if self.depth is None else f" of depth {self.depth}"
+        depth += "" if self.width is None else f" of width {self.width}"
         embed = " behind a convolution" if self.embed else ""
         tokens = {None: "", "aside": "", "mixed": ", class token mixed in", "among": ", class token among"}
         return f"layers {where}{depth}{embed}{tokens[self.class_tokens]}"
@@ -173,6 +178,9 @@ class InStages(Replacement):
         if match := _CLASS_MIXER.fullmatch(name):
             stage = int(match[1])
             return None if stage in self.stages else f"class_mixers.{self._block(stage, 0).split('.')[0]}.{match[2]}"
+        if match := _PROJECTION.fullmatch(name):
+            stage = int(match[1])
+            return None if stage in self.stages else f"projections.{self._block(stage, 0).split('.')[0]}.{match[2]}"
         return name
 
     def follows(self, name: str) -> bool:
@@ -308,6 +316,11 @@ def _replaced_on_skeleton(spec: ModelSpec, plan: Plan) -> InStages:
             piece = replace(stage, depth=last - first + 1)
             if first > begin:
                 piece = replace(piece, between=Stage.between)
+            if stage.width is not None and piece.depth < stage.depth:
+                raise UserError(
+                    f"layers {begin}-{begin + stage.depth - 1} of {spec.name} are a stage of another width; replace "
+                    "all of them, or none"
+                )
             if stage.class_tokens == "mixed" and last < begin + stage.depth - 1:
                 piece = replace(piece, class_tokens="aside")  # what mixes it comes behind the last layer
             if mixer is not None:
@@ -354,7 +367,8 @@ def _named(spec: ModelSpec, plan: Plan) -> str:
     for at, (pair, mixer) in enumerate(plan.each):
         named = isinstance(plan.mixer, Part) and at > 0
         name += f"_{_in_words(pair)}" if named else f"_{mixer.name}_{_in_words(pair)}"
-    return name + ("_embed" if plan.embed else "") + ("_mixed" if plan.class_tokens == "mixed" else "")
+    width = "" if plan.width is None else f"_width_{plan.width}"
+    return name + width + ("_embed" if plan.embed else "") + ("_mixed" if plan.class_tokens == "mixed" else "")
 
 
 def layer_ranges(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:
@@ -386,6 +400,8 @@ def _check_layers(name: str, depth: int, plan: Plan, *, prefix: int, reads: bool
         raise UserError("name the layers to replace, such as 6-11")
     if plan.depth is not None and plan.depth < 1:
         raise UserError(f"a new stage must be at least 1 deep, got {plan.depth}")
+    if plan.width is not None and plan.width < 1:
+        raise UserError(f"a new stage must be at least 1 wide, got {plan.width}")
     before = -1
     for first, last in sorted(plan.layers):
         if not 0 <= first <= last < depth:
@@ -440,7 +456,23 @@ def _stage(piece: Stage, plan: Plan, mixer: Part, prefix: int) -> Stage:
                 f"the layers begin behind {between.name}, which leaves no room for a convolution; begin later"
             )
         between = Part.of("conv_embed", kernel=4, stride=1, norm="absent")
-    return replace(piece, depth=plan.depth or piece.depth, mixer=mixer, between=between, class_tokens=tokens)
+    made = replace(piece, depth=plan.depth or piece.depth, mixer=mixer, between=between, class_tokens=tokens)
+    return made if plan.width is None else _of_width(made, plan.width)
+
+
+def _of_width(stage: Stage, width: int) -> Stage:
+    """The stage with blocks of that width: of heads as wide as they were where these divide it, and of as many where
+    they do not; an MLP with a number of its own is as much wider as the blocks are."""
+    blocks = stage.of_blocks
+    if width == blocks.dim:
+        return stage
+    each = blocks.dim // blocks.heads
+    heads = blocks.heads if width % each else width // each
+    mlp = stage.mlp
+    if mlp is not None and "hidden" in dict(mlp.options):
+        hidden = round(dict(mlp.options)["hidden"] * width / blocks.dim)
+        mlp = Part.of(mlp.name, **dict(mlp.options) | {"hidden": hidden})
+    return replace(stage, width=None if width == stage.dim else width, heads=heads, mlp=mlp)
 
 
 def _in_words(pair: tuple[int, int]) -> str:

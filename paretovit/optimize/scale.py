@@ -25,8 +25,9 @@ from paretovit.devices import origin
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Conditions, Measurement
 from paretovit.optimize.predict import FEWEST, Prediction
+from paretovit.optimize.propose import first, grown_alone
 from paretovit.optimize.scale_cost import Cost
-from paretovit.optimize.scale_factors import Grown, grown, permuted, scattered
+from paretovit.optimize.scale_factors import Grown, permuted, scattered
 from paretovit.optimize.scale_train import Outcome, Trainings, Watching
 from paretovit.optimize.search_folder import check_same, keep_model, keep_path
 from paretovit.spec import ModelSpec, to_json
@@ -249,24 +250,20 @@ def search(
     """
     factors_of(start)
     path = SearchPath(about(start, plan, cost, judge))
-    try:
-        first = Grown("start", start, cost.ratio(start))
-    except Unmeasurable as error:
-        raise UserError(f"{cost.where} of {start.name} cannot be had: {error}") from error
-    path.steps.append(_decided("start", 1.0, [first], judge, cost, plan, tell))
+    begin = first(cost)
+    path.steps.append(_decided("start", 1.0, [begin], judge, cost, plan, tell))
     after_step(path)
     if plan.predict and cost.is_measured:
-        drawn = scattered(first, plan.predict, plan.factor**_DOUBLINGS, cost.foretold, Random(start.key))
+        drawn = scattered(begin, plan.predict, plan.factor**_DOUBLINGS, cost.foretold, Random(start.key))
         tell(f"{len(drawn)} models of all sizes are measured, to foretell {cost.where} of any other")
         tell(f"nine in ten are foretold within a factor of {cost.learn([one.spec for one in drawn]):.2f}")
     for number in range(1, plan.steps + 1):
         target = plan.factor**number
         base = path.steps[-1].kept.grown
-        made = [grown(base, factor, target, cost.ratio, cost.foretold) for factor in TITLES]
-        reached = [_checked(one, target, plan.tolerance) for one in made]
-        if all(one.why for one in reached):
+        made = grown_alone(base, target, cost, plan.tolerance)
+        if all(one.why for one in made):
             raise UserError(_unreached(number, target, made, cost, plan))
-        path.steps.append(_decided(f"step{number}", target, reached, judge, cost, plan, tell))
+        path.steps.append(_decided(f"step{number}", target, made, judge, cost, plan, tell))
         after_step(path)
     if plan.refine:
         base = path.steps[-1].kept.grown
@@ -301,12 +298,6 @@ def about(start: ModelSpec, plan: Plan, cost: Cost, judge: Judge) -> dict[str, A
         "judged on": judge.split,
         "recipe": judge.recipe.to_json(),
     }
-
-
-def _checked(made: Grown, target: float, tolerance: float) -> Grown:
-    if made.why or abs(made.ratio / target - 1) <= tolerance:
-        return made
-    return replace(made, why=f"out of reach: the nearest is {made.ratio:.3g} times the start's cost")
 
 
 def _unreached(number: int, target: float, made: list[Grown], cost: Cost, plan: Plan) -> str:

@@ -6,26 +6,31 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import cache
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from paretovit.analysis.intervals import bootstrap_median
+from paretovit.analysis.intervals import RESOLUTION, UNKNOWN, Interval, bootstrap_median, of_rounds
 from paretovit.cost.count import count
 from paretovit.cost.folders import INDICATORS, RUNTIMES
 from paretovit.cost.formulas import vit_counts
 from paretovit.cost.indicators import Indicator
+from paretovit.cost.live_bytes import predicted_peak
 from paretovit.cost.measure import Care, Progress, conditions_of, measure
-from paretovit.cost.subject import Setting
+from paretovit.cost.subject import Setting, Subject
 from paretovit.devices import check_device, num_threads
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Measurement, median
-from paretovit.optimize.match import PEAKS, Ratio, ratio_to
+from paretovit.optimize.bracket import Ratio
 from paretovit.optimize.predict import LatencyPredictor, Prediction
 from paretovit.spec import ModelSpec, Stage
 from paretovit.store import Store
 from paretovit.zoo.factors import factors_of
 
-_CARE = Care(rounds=9, sittings=3, patience_s=5)  # of a candidate, of which there are some dozens
+PEAKS = {"peak_bytes_infer": False, "peak_bytes_train": True}  # whether it is one of training
+CARE = Care(rounds=9, sittings=3, patience_s=5)  # of a candidate, of which there are some dozens
 _FORETELLS = "macs"
 _TRIES = 3  # measurements of a model until one is sound
 _TOGETHER = 8  # models of a predictor that are measured side by side, and kept together
@@ -41,10 +46,10 @@ class Cost:
     foretold      multiply-accumulates over those of the start, the same function as the cost where that is the cost;
                   after `learn`, the cost as a predictor has it
 
-    A measured row is taken if it is sound: not `contended`, and the interval of its median, the start's drift taken
-    out, within a tenth of it to either side. One that is not is measured again, thrice in all; then the model is
-    refused, which a search that goes on finds in the rows, so that it takes the path that it was on. The start, by
-    which all others are judged, is never refused for good.
+    A measured row is taken if it was made beside the start and is sound: not `contended`, and the interval of its
+    median, the start's drift taken out, within a tenth of it to either side. One that is not is measured again, thrice
+    in all; then the model is refused, which a search that goes on finds in the rows, so that it takes the path that it
+    was on. The start, by which all others are judged, is never refused for good.
 
     Raises `UserError` for an unknown indicator, for one that no size changes, for a runtime that is not here, and, from
     any measurement, for a device that is gone.
@@ -61,7 +66,7 @@ class Cost:
         batch_size: int = 8,
         threads: int | None = None,
         progress: Callable[[], AbstractContextManager[Progress | None]] = nullcontext,
-        care: Care = _CARE,
+        care: Care = CARE,
     ) -> None:
         self.indicator, self.start, self.store, self.progress, self.care = indicator, start, store, progress, care
         self._sound: dict[str, Measurement] = {}
@@ -105,9 +110,7 @@ class Cost:
         """Measure these, and from now on foretell by a predictor fitted on them and the start; the factor within which
         it foretells nine models in ten. Those that cannot be measured are left out. Raises `UserError` if too few are
         left."""
-        new = [spec for spec in specs if not self._rows(spec)]
-        for at in range(0, len(new), _TOGETHER):
-            self._measure(new[at : at + _TOGETHER])
+        self.ahead(specs)
         known = {}
         for spec in (self.start, *specs):
             with suppress(Unmeasurable):
@@ -115,6 +118,30 @@ class Cost:
         self._predictor = predictor = LatencyPredictor.fit(list(known), list(known.values()))
         self.foretold = lambda spec: predictor.predict(spec).value
         return math.exp(predictor.margin)
+
+    def ahead(self, specs: Sequence[ModelSpec]) -> None:
+        """Measure side by side those that have not been measured, so that what is asked of them afterwards is mostly
+        there; nothing for a cost that is not measured."""
+        wanted = {spec.key: spec for spec in specs} if self.is_measured else {}
+        new = [spec for spec in wanted.values() if not self._rows(spec)]
+        for at in range(0, len(new), _TOGETHER):
+            self._measure(new[at : at + _TOGETHER])
+
+    def interval(self, spec: ModelSpec) -> Interval:
+        """Where `ratio` may lie: both medians of 95% of redrawn rounds and those of every sitting, the start's drift
+        taken out, and at least `RESOLUTION` to each side. The ratio itself where it is exact. Raises as `ratio` does.
+        """
+        ratio = self.ratio(spec)
+        if not self.is_measured or spec.key == self.start.key:
+            return ratio, ratio
+        row = self._beside(spec)
+        rounds = _beside_anchor(row)
+        if rounds is None:
+            return UNKNOWN
+        low, high = of_rounds(rounds, row.origin.timing.get("sittings", 1))
+        if not self.kind.lower_is_better:
+            low, high = 1 / high, 1 / low
+        return min(low, ratio * (1 - RESOLUTION)), max(high, ratio * (1 + RESOLUTION))
 
     def predicted(self, spec: ModelSpec) -> Prediction | None:
         """The cost over that of the start, if anything was learned to foretell it by."""
@@ -127,10 +154,8 @@ class Cost:
             raise Unmeasurable(ours.why or start.why)
         if ours is start:
             return 1.0
-        # what the anchor took in the same rounds, over what it took when it was first measured: the machine's drift
-        timing = ours.origin.timing
-        drift = median(timing["anchor_rounds"]) / timing["anchor_reference"] if "anchor_rounds" in timing else 1.0
-        ratio = ours.value / drift / start.value
+        # over what the start took in the same rounds, so that a drift of the machine cancels
+        ratio = ours.value / median(ours.origin.timing.get("anchor_rounds", (start.value,)))
         return ratio if self.kind.lower_is_better else 1 / ratio
 
     def _beside(self, spec: ModelSpec) -> Measurement:
@@ -152,13 +177,19 @@ class Cost:
         return rows[-1] if rows else None
 
     def _rows(self, spec: ModelSpec) -> list[Measurement]:
-        """All measurements of a model, oldest first."""
+        """All measurements of a model, oldest first; of any but the start those that were made beside it."""
         wanted = conditions_of(spec, self.kind, self.setting)
-        rows = self.store.rows(self.indicator, spec=spec.key, every=True)
-        return [row for row in rows if row.conditions == wanted]
+        rows = [row for row in self.store.rows(self.indicator, spec=spec.key, every=True) if row.conditions == wanted]
+        if spec.key == self.start.key:
+            return rows
+        # a row's reference is a value of its anchor's; two different models do not share one to the last digit
+        references = {row.value for row in self._rows(self.start)}
+        return [row for row in rows if row.origin.timing.get("anchor_reference") in (None, *references)]
 
     def _measure(self, specs: Sequence[ModelSpec]) -> None:
-        """One measurement of each beside the start, kept only if the device is still there after it."""
+        """One measurement of each beside the start, and the start's first, kept only if the device is still there."""
+        if not self._rows(self.start):
+            specs = [self.start, *(spec for spec in specs if spec.key != self.start.key)]
         rows = self._taken(specs)
         failed = any(row.value is None and row.conditions.spec != self.start.key for row in rows)
         if failed and self.setting.device != "cpu":
@@ -204,14 +235,24 @@ def is_sound(row: Measurement) -> bool:
     timing = row.origin.timing
     if row.value is None or timing.get("contended"):
         return False
-    count = timing.get("rounds", 0)
-    if not count or len(row.samples) % count:
+    rounds = _beside_anchor(row)
+    if rounds is None:
         return True
-    rounds = np.reshape(row.samples, (count, -1))
-    if len(timing.get("anchor_rounds", ())) == count:
-        rounds = rounds / np.reshape(timing["anchor_rounds"], (count, 1))  # what both felt is no spread
     low, high = bootstrap_median(rounds)
     return high - low <= 2 * _WIDEST * float(np.median(rounds))
+
+
+def _beside_anchor(row: Measurement) -> NDArray[np.float64] | None:
+    """The samples (rounds, repeats), over what the anchor took in the same round, for what both felt is no spread; None
+    where no rounds are kept."""
+    timing = row.origin.timing
+    count = timing.get("rounds", 0)
+    if not count or len(row.samples) % count:
+        return None
+    rounds = np.asarray(row.samples, float).reshape(count, -1)
+    if len(timing.get("anchor_rounds", ())) == count:
+        rounds = rounds / np.reshape(timing["anchor_rounds"], (count, 1))
+    return rounds
 
 
 def _unsound(rows: Sequence[Measurement]) -> str:
@@ -219,6 +260,35 @@ def _unsound(rows: Sequence[Measurement]) -> str:
     if busy:
         return f"others kept the machine busy in {busy} of {len(rows)} measurements; search on a quieter one"
     return f"{len(rows)} measurements spread by more than {_WIDEST:.0%} to either side; search on a quieter machine"
+
+
+def cost_kind(indicator: str) -> Literal["static", "peak", "timed"]:
+    """Whether it is counted, predicted, or measured. Raises `UserError` for an unknown indicator, and for one that a
+    size cannot be chosen by."""
+    if indicator in PEAKS:
+        return "peak"
+    kind = INDICATORS[indicator].kind
+    if kind not in ("static", "timed"):
+        raise UserError(f"{indicator} cannot be matched; use a count, a time, a rate or a peak of memory")
+    return kind
+
+
+def ratio_to(target: ModelSpec, indicator: str, *, batch_size: int = 8) -> Ratio:
+    """A count of any spec over that of the target, or a peak of memory, predicted for batches of that size, without a
+    device; what is asked for twice is worked out once. Raises `UserError` for an indicator that is neither, and for one
+    that is 0."""
+
+    def cost(spec: ModelSpec) -> float:
+        if indicator in PEAKS:
+            return float(predicted_peak(spec, batch_size=batch_size, training=PEAKS[indicator]))
+        return INDICATORS[indicator]()(Subject(spec, Setting()))[0]
+
+    if cost_kind(indicator) == "timed":
+        raise UserError(f"{indicator} is measured, so it cannot be known without running the model")
+    whole = cost(target)
+    if not whole:
+        raise UserError(f"{indicator} of {target.name} is 0, which nothing can be matched to")
+    return cache(lambda spec: cost(spec) / whole)
 
 
 def _exact(start: ModelSpec, indicator: str, batch_size: int) -> Ratio:

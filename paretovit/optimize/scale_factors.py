@@ -13,18 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from random import Random
 
 from paretovit.errors import Unmeasurable
-from paretovit.optimize.match import Ratio, nearest
+from paretovit.optimize.bracket import Ratio, guess, nearest
 from paretovit.spec import ModelSpec
 from paretovit.zoo.factors import Factors, factors_of, with_factors
 
 _LARGEST = 16  # times its value that a factor is grown to at most; images are as many patches in all
 _HEAD_STEP = 2  # a head's width stays even, as all that the paper prints are
 _MEASURED = 5  # values of a factor that are measured at most until the target is met
-_SLOPES = (0.25, 2.0)  # that a cost is taken to grow with, against the one that foretells it, both as logarithms
 _SPREAD = 4 / 3  # times which a permuted factor may be larger or smaller: table 13 has 14 to 17 layers and less
 _DRAWS = 60  # per permuted model, before the search for one is given up
 
@@ -81,11 +79,9 @@ def _nearest(
     known = [(math.log(foretold(base.spec)), math.log(base.ratio))]
     tried: dict[int, float] = {}
     while len(tried) < _MEASURED:
-        wanted = math.exp(_crossing(known, math.log(target)))
-        found = nearest(sizes, lambda spec, wanted=wanted: foretold(spec) / wanted)  # type: ignore[misc]
-        if found is None:
+        place = guess(sizes, foretold, known, target)
+        if place is None:
             return none
-        place = found[0]
         if place in tried:
             break
         try:
@@ -98,18 +94,6 @@ def _nearest(
         return none
     best = min(tried, key=lambda place: (abs(math.log(tried[place] / target)), place))
     return Grown(factor, sizes[best], tried[best])
-
-
-def _crossing(known: Sequence[tuple[float, float]], target: float) -> float:
-    """Where a line through the points that are nearest to the target on either side, or outside of them all through
-    the outermost two, meets it; through a single point the slope is 1."""
-    points = sorted(set(known))
-    for (x, y), (far_x, far_y) in pairwise(points):
-        if y <= target <= far_y:
-            return x + (far_x - x) * (target - y) / (far_y - y) if far_y > y else x
-    (x, y), *rest = reversed(points) if points[-1][1] < target else points
-    slope = (y - rest[0][1]) / (x - rest[0][0]) if rest else 1.0
-    return x + (target - y) / min(max(slope, _SLOPES[0]), _SLOPES[1])
 
 
 def permuted(

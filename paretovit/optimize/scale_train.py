@@ -144,7 +144,7 @@ class Trainings:
         def look(tick: Tick) -> None:
             watch(tick)
             if until is not None and tick.epoch > until:
-                reached.append(tick.top1 or 0.0)
+                reached.append(tick.score or 0.0)
                 raise KeyboardInterrupt  # the way in which a training is asked to keep where it is
 
         try:

@@ -12,7 +12,7 @@ from paretovit.errors import UserError, unknown
 from paretovit.folder import Folder
 from paretovit.measurement import Measurement
 from paretovit.papers._cells import Cell, Verdict
-from paretovit.papers._claim_sheets import claim_sheets
+from paretovit.papers._claim_sheets import claim_page, claim_sheets
 from paretovit.papers._rows import stored_rows
 from paretovit.papers._sheets import LEGEND, Sheet, sheet, summary, table_name, wrapped
 
@@ -25,6 +25,7 @@ __all__ = [
     "Verdict",
     "claim_sheets",
     "claims",
+    "claims_page",
     "heading",
     "names",
     "reproduce",
@@ -87,6 +88,17 @@ def claims(rows: Sequence[Measurement], paper: str | None = None) -> list[Claim]
         if about:  # a paper's file loads torch
             made += PAPERS[name]().claims(about)
     return made
+
+
+def claims_page(paper: str, rows: Sequence[Measurement], command: str) -> str:
+    """The claims of a paper as a page of Markdown, which names the command that made it.
+
+    Raises `UserError` for a paper that is not here, and for rows without a pair of models that it claims something of.
+    """
+    found = claims(rows, paper)
+    if not found:
+        raise UserError(f"the rows hold no models that {paper} claims something of; give more with --results")
+    return claim_page(found, PAPERS.fact(_file(paper), "title"), command)
 
 
 def names() -> list[str]:

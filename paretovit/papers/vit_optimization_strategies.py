@@ -24,6 +24,7 @@ from paretovit.papers import Paper
 from paretovit.papers._cells import Cell
 from paretovit.papers._counted import counts, judged, with_printed
 from paretovit.papers._vit_optimization_strategies_claims import claims
+from paretovit.papers._vit_optimization_strategies_replaced import claims_of_replaced
 from paretovit.papers._vit_optimization_strategies_tables import (
     CONFIGS,
     GPUS,
@@ -77,7 +78,7 @@ class VitOptimizationStrategies(Paper):
         return list(made[table]())
 
     def claims(self, rows: Sequence[Measurement]) -> list[Claim]:
-        return claims(rows)
+        return [*claims_of_replaced(rows), *claims(rows)]
 
 
 def _configs() -> Iterator[Cell]:

@@ -28,12 +28,14 @@ def claims_section(claims: Sequence[Claim]) -> str:
         )
     return (
         '<section id="claims"><h2>The paper’s claims, tried here</h2>'
-        f"<p>Of {len(claims)} comparisons {_told(counts)}. Ours are means over seeds of top-1 accuracy, ± half the 95% "
-        "Student interval of the mean, with the best seed beside. A claim holds or is contradicted where the 95% Welch "
-        "interval of the difference lies on one side of zero, and is open where it holds both signs or where there is "
-        "a single seed; that no other is better beyond the noise holds unless one is, with a tie where the two are not "
-        "told apart. Of twenty differences that do not exist, about one is claimed by chance. The paper’s numbers are "
-        "those of its full size and its best of three runs; “!” marks where they go against its own words.</p>"
+        f"<p>Of {len(claims)} comparisons {_told(counts)}. Ours are means over seeds, of top-1 accuracy where the "
+        "claim names nothing else, ± half the 95% Student interval of the mean, with the best seed beside. A claim "
+        "holds or is contradicted where the 95% interval of the difference lies on one side of zero, or of the bound "
+        "that it states, and is open where it reaches over that or where there is a single seed; that no other is "
+        "better beyond the noise holds unless one is, with a tie where the two are not told apart. The interval is "
+        "Welch’s, or Student’s of the differences by seed where both come from the same parents. Of twenty differences "
+        "that do not exist, about one is claimed by chance. The paper’s numbers are those of its full size and its "
+        "best of three runs; “!” marks where they go against its own words.</p>"
         f"{''.join(parts)}</section>"
     )
 
@@ -54,6 +56,7 @@ def _line(claim: Claim) -> str:
     between = f' <span class="spread">{_signed(low)} to {_signed(high)}</span>' if math.isfinite(high) else ""
     sides = (claim.first, claim.second)
     seeds = " and ".join(dict.fromkeys(str(len(side.values)) for side in sides))
+    seeds += "" if claim.repeats == "seeds" else f" {claim.repeats}"
     printed = ", ".join("–" if side.printed is None else f"{side.printed:.1f}" for side in sides)
     against = " !" if claim.printed_bears_out is False else ""
     return (

@@ -10,7 +10,7 @@ from paretovit.analysis.intervals import interval
 from paretovit.measurement import Measurement
 from paretovit.report.headings import Heading, Sheet, described, slug
 from paretovit.report.numbers import number
-from paretovit.report.sections import slot
+from paretovit.report.sections import options, slot
 from paretovit.report.series import Growth, about, grown_costs, growths, said
 from paretovit.report.verdict import listed
 from paretovit.spec import Stage
@@ -44,14 +44,13 @@ def tokens_section(sheet: Sheet, charts: Collection[str]) -> str:
 
 
 def _grown(sheet: Sheet, costs: list[Heading]) -> str:
-    options = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in costs)
     return (
         "<p>One line per architecture, measured at several sizes of its images or patches; both axes are logarithmic, "
         "so that a cost in proportion to the number of tokens N rises by one decade per decade and a quadratic one by "
         "two. Tokens are the patches of the first stage; a class token is not counted. A click on a family in the "
         "legend brings its lines forward, a second one, or one beside the marks, brings all back; a point under the "
         "pointer tells its numbers.</p>"
-        f'<div class="pick"><label>cost <select data-for="tokens-figure">{options}</select></label></div>'
+        f'<div class="pick"><label>cost <select data-for="tokens-figure">{options(sheet, costs)}</select></label></div>'
         f"{slot('tokens-figure', 'tokens-*', wide=True)}{_table(sheet, costs[:_TABLED])}"
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 
@@ -17,8 +17,10 @@ from paretovit.analysis.intervals import Interval, interval
 from paretovit.cost.folders import INDICATORS
 from paretovit.measurement import Conditions, Measurement
 from paretovit.report.numbers import Scale, scale
+from paretovit.report.recipes import short_names
 from paretovit.report.repeats import over_seeds
 from paretovit.store import Column, Line, Table, differing
+from paretovit.training.replacing import without_hashes
 from paretovit.training.rows import HELD_OUT, QUALITIES
 from paretovit.zoo.catalog import family
 
@@ -75,7 +77,15 @@ class Sheet:
     def headings(self) -> tuple[Heading, ...]:
         """Of the columns about whole models."""
         whole = [at for at, column in enumerate(self.table.columns) if column.conditions.part is None]
-        return tuple(_heading(self.table, at) for at in whole)
+        return tuple(_heading(self.table, at, self.recipes) for at in whole)
+
+    @cached_property
+    def recipes(self) -> dict[str, str]:
+        """A short name for every recipe of the table, the same wherever a page names it; those that became one over
+        seeds, each from weights of its own, have one."""
+        names = short_names(recipe for column in self.table.columns if (recipe := column.conditions.recipe))
+        each = {recipe for column in self.raw.columns if (recipe := column.conditions.recipe)} - names.keys()
+        return names | {recipe: names.get(without_hashes(recipe), recipe) for recipe in sorted(each)}
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -170,8 +180,13 @@ def slug(sheet: Sheet, heading: Heading) -> str:
     return name if len(alike) == 1 else f"{name}_{alike.index(heading.key) + 1}"
 
 
-def described(conditions: Conditions, names: Sequence[str] | None = None) -> str:
-    """Conditions in words, for all fields that are stated or for the given ones: "torch_eager, 2 threads"."""
+def described(
+    conditions: Conditions, names: Sequence[str] | None = None, recipes: Mapping[str, str] | None = None
+) -> str:
+    """Conditions in words, for all fields that are stated or for the given ones: "torch_eager, 2 threads".
+
+    `recipes` has short names for recipes, where they are wanted.
+    """
     words = []
     for name in names if names is not None else [f.name for f in fields(Conditions)]:
         value = getattr(conditions, name)
@@ -183,14 +198,16 @@ def described(conditions: Conditions, names: Sequence[str] | None = None) -> str
             words.append("best batch size" if value == "best" else f"batch {value}")
         elif name == "assumptions":
             words.append(", ".join(f"{k} {v}" for k, v in value))
-        elif name in ("data", "split", "seed", "recipe", "source"):
+        elif name == "recipe":
+            words.append(f"recipe {(recipes or {}).get(value, value)}")
+        elif name in ("data", "split", "seed", "source"):
             words.append(f"{name} {value}")
         else:
             words.append(str(value))
     return ", ".join(words)
 
 
-def _heading(table: Table, at: int) -> Heading:
+def _heading(table: Table, at: int, recipes: Mapping[str, str]) -> Heading:
     column = table.columns[at]
     name = column.indicator
     rows = [row for row in table.measurements(column) if row is not None]
@@ -208,7 +225,7 @@ def _heading(table: Table, at: int) -> Heading:
     # columns that differ in their seed differ in something else too: see `over_seeds`
     told = [n for n in differing([c.conditions for c in alike]) if n != "seed"]
     is_quality, seeds = share and column not in aside, _seeds(rows)
-    words = [title, described(column.conditions, told), seeds if is_quality else ""]
+    words = [title, described(column.conditions, told, recipes), seeds if is_quality else ""]
     return Heading(
         key=f"c{at}",
         column=column,

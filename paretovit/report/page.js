@@ -28,7 +28,7 @@
       spec.params.find((p) => p.name === `${axis}_sign`).value = Number(sign);
       for (const layer of spec.layer) {
         const channel = layer.encoding[axis];
-        if (channel) channel.title = title;
+        if (channel) channel.title = title.split("\n");
         if (channel?.scale) channel.scale.type = scale;
       }
     }

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
@@ -30,6 +31,7 @@ from paretovit.report.figures import FIGURES, Figure
 from paretovit.report.growth import headline, tokens_section
 from paretovit.report.headings import Sheet, sheet_of
 from paretovit.report.sections import (
+    LETTERS,
     correlation_section,
     curve_section,
     disagreement_section,
@@ -50,6 +52,7 @@ Pictures = Literal["main", "all", "none"]
 
 _VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 _PNG_SCALE = 2.0
+_TITLE_LETTERS = {"text": 88, "subtitle": 125}  # about the width of most figures
 _WIDE = ("pareto", "pairs", "line_fit", "batch_curve", "tokens", "accuracy_memory")  # marks need no fixed size
 _PLACED = (*_WIDE, "disagreement", "correlation", "accuracy_per_cost")  # shown by a section of their own
 _HERE = Path(__file__).parent
@@ -95,17 +98,33 @@ def _figures(sheet: Sheet) -> dict[str, Figure]:
     """Every figure that the table allows, by the name of its file."""
     drawable = {}
     for name in FIGURES.names():
-        for variant, figure in FIGURES[name].variants(sheet.table).items():
-            if figure.can_draw(sheet.table):
+        for variant, figure in FIGURES[name].variants(sheet.raw).items():
+            if figure.can_draw(sheet.raw):
                 drawable[f"{name}-{variant}" if variant else name] = figure
     return drawable
 
 
 def _chart(figure: Figure, sheet: Sheet) -> dict[str, Any]:
     """The figure as Vega-Lite. Its data are put in afterwards: Altair would walk through every record of them."""
-    chart = figure.draw(sheet.table)
+    chart = figure.draw(sheet.raw)
     datasets, chart.datasets = chart.datasets, alt.Undefined
-    return chart.to_dict() | {"datasets": datasets}
+    return _wrapped(chart.to_dict()) | {"datasets": datasets}
+
+
+def _wrapped(chart: dict[str, Any]) -> dict[str, Any]:
+    """The chart with titles in several lines that are longer than what they stand beside: Vega lets them overrun."""
+    for layer in chart.get("layer", []):
+        for axis, letters in LETTERS.items():
+            place = layer.get("encoding", {}).get(axis, {})
+            if len(place.get("title") or "") > letters:
+                place["title"] = textwrap.wrap(place["title"], letters)
+    head = chart.get("title", {})
+    for name, letters in _TITLE_LETTERS.items():
+        lines = [head[name]] if isinstance(head.get(name), str) else head.get(name, [])
+        cut = [part for line in lines for part in textwrap.wrap(line, letters)]
+        if len(cut) > len(lines):
+            head[name] = cut
+    return chart
 
 
 def _page(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
+from textwrap import wrap
 
 from paretovit.analysis.correlate import METHODS
 from paretovit.measurement import Conditions, Measurement
@@ -13,11 +14,14 @@ from paretovit.report.figures.disagreement import reversals
 from paretovit.report.figures.pairs import Pairs, is_log
 from paretovit.report.headings import Heading, Sheet, described, slug
 from paretovit.report.numbers import number
+from paretovit.report.recipes import left_out
 from paretovit.report.verdict import listed
 
 _REVERSALS = 10  # rows of the table of reversals
 _AT_ONCE = 100  # lines of the table that a page lays out when it opens; the others follow
 _PER_COSTS = 2  # of which so many may be about the same two costs; a pair of models is named once
+_RECIPES = 8  # that are named in one line
+LETTERS = {"x": 110, "y": 62}  # of an axis's title that stand beside a figure in one line
 
 
 def measured(sheet: Sheet) -> str:
@@ -32,7 +36,7 @@ def measured(sheet: Sheet) -> str:
         "machine": _joined(_machine(machine) for machine in machines),
         "runtime": _joined(described(c, ("runtime", "dtype", "threads")) for c in conditions),
         "data": _joined(described(c, ("data",)).removeprefix("data ") for c in conditions),
-        "training": _joined(_trained(conditions)),
+        "training": _trained(conditions, sheet.recipes),
         "published": _joined(c.source for c in conditions),
         "when": " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
         "software": ", ".join([*versions, *(f"commit {c}" for c in sorted({r.origin.commit for r in rows} - {""}))]),
@@ -59,8 +63,7 @@ def pareto_section(sheet: Sheet, charts: Collection[str], said: str = "") -> str
     """The figure with a picker for either axis; `said` is the verdict where the page does not begin with it."""
     if not any(name.startswith("pareto") for name in charts):
         return ""
-    ys = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in sheet.figured_qualities)
-    xs = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in sheet.figured_costs)
+    ys, xs = options(sheet, sheet.figured_qualities), options(sheet, sheet.figured_costs)
     return (
         f'<section id="pareto"><h2>Who is Pareto-optimal</h2>{f"<p><b>{escape(said)}</b></p>" if said else ""}'
         "<p>A model is Pareto-optimal if no other is as good in both respects and better in one. Those models are "
@@ -127,12 +130,11 @@ def fit_section(sheet: Sheet, charts: Collection[str]) -> str:
     drawn = [h for h in sheet.costs if f"line_fit-{slug(sheet, h)}" in charts]
     if not drawn:
         return ""
-    options = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in drawn)
     return (
         '<section id="fit"><h2>What multiply-accumulates foretell</h2>'
         "<p>A rule of thumb takes memory, or time, for a line in the number of operations. Marks off the line are what "
         "it does not know.</p>"
-        f'<div class="pick"><label>cost <select data-for="fit-figure">{options}</select></label></div>'
+        f'<div class="pick"><label>cost <select data-for="fit-figure">{options(sheet, drawn)}</select></label></div>'
         f"{slot('fit-figure', 'line_fit-*', wide=True)}</section>"
     )
 
@@ -144,10 +146,7 @@ def memory_section(sheet: Sheet, charts: Collection[str]) -> str:
     drawn = [(y, x) for y, x in pairs if f"accuracy_memory-{slug(sheet, y)}-{slug(sheet, x)}" in charts]
     if not drawn:
         return ""
-    ys, xs = (
-        "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in dict.fromkeys(found))
-        for found in zip(*drawn, strict=True)
-    )
+    ys, xs = (options(sheet, dict.fromkeys(found)) for found in zip(*drawn, strict=True))
     return (
         '<section id="memory"><h2>What accuracy costs in training memory</h2>'
         "<p>Each mark is a model, larger ones have more parameters; bars show where a value may lie. Up and to the "
@@ -214,12 +213,11 @@ def curve_section(sheet: Sheet, charts: Collection[str]) -> str:
     headings = [h for h in BatchCurve().drawable(sheet) if f"batch_curve-{slug(sheet, h)}" in charts]
     if not headings:
         return ""
-    options = "".join(f'<option value="{slug(sheet, h)}">{escape(h.title)}</option>' for h in headings)
-    hidden = "" if len(headings) > 1 else " hidden"
+    hidden, choices = "" if len(headings) > 1 else " hidden", options(sheet, headings)
     return (
         '<section id="curves"><h2>Throughput over batch size</h2>'
         "<p>The best batch size is found, not given: it is the large mark on each line.</p>"
-        f'<div class="pick"{hidden}><label>of <select data-for="curve-figure">{options}</select></label></div>'
+        f'<div class="pick"{hidden}><label>of <select data-for="curve-figure">{choices}</select></label></div>'
         f"{slot('curve-figure', 'batch_curve-*', wide=True)}</section>"
     )
 
@@ -294,6 +292,14 @@ def slot(name: str, chart: str, *, wide: bool = False) -> str:
     )
 
 
+def options(sheet: Sheet, headings: Iterable[Heading]) -> str:
+    """The choices of a picker, each with its conditions in full under the pointer."""
+    return "".join(
+        f'<option value="{slug(sheet, h)}" title="{escape(_conditions(h))}">{escape(h.title)}</option>'
+        for h in headings
+    )
+
+
 def _radios(figure: str, choices: Mapping[str, str], before: str = "") -> str:
     """A choice among the charts of a figure, the first one taken."""
     made = "".join(
@@ -311,10 +317,10 @@ def _foremost_pair(sheet: Sheet) -> tuple[Heading, Heading] | None:
 
 
 def _axis_option(sheet: Sheet, heading: Heading, selected: bool) -> str:
-    scale = "log" if is_log(sheet, heading) else "linear"
+    scale, title = "log" if is_log(sheet, heading) else "linear", "\n".join(wrap(heading.axis, LETTERS["y"]))
     return (
-        f'<option value="{heading.key}" data-title="{escape(heading.axis)}" data-scale="{scale}" '
-        f'data-sign="{1 if heading.lower_is_better else -1}"{" selected" if selected else ""}>'
+        f'<option value="{heading.key}" title="{escape(_conditions(heading))}" data-title="{escape(title)}" '
+        f'data-scale="{scale}" data-sign="{1 if heading.lower_is_better else -1}"{" selected" if selected else ""}>'
         f"{escape(heading.title)}</option>"
     )
 
@@ -323,18 +329,21 @@ def _conditions(heading: Heading) -> str:
     return ", ".join(word for word in (described(heading.column.conditions), heading.seeds) if word)
 
 
-def _trained(conditions: Sequence[Conditions]) -> list[str]:
-    """Each recipe with the seeds it was run from: "recipe demo, seeds 0, 1 and 2"."""
+def _trained(conditions: Sequence[Conditions], recipes: Mapping[str, str]) -> str:
+    """Each recipe with the seeds it was run from, "recipe demo, seeds 0, 1 and 2"; then what their short names leave
+    out."""
     seeds: dict[str, dict[int, None]] = {}
     for c in conditions:
-        found = seeds.setdefault(described(c, ("recipe",)), {})
+        found = seeds.setdefault(described(c, ("recipe",), recipes), {})
         if c.seed is not None:
             found[c.seed] = None
     words = []
     for recipe, found in seeds.items():
         said = f"seed{'s' if len(found) > 1 else ''} {listed([str(seed) for seed in sorted(found)])}" if found else ""
         words.append(", ".join(word for word in (recipe, said) if word))
-    return words
+    words = [word for word in words if word]
+    more = [f"{len(words) - _RECIPES} more"] if len(words) > _RECIPES else []
+    return "; ".join([*words[:_RECIPES], *more, *(f"all of {fields}" for fields in left_out(recipes))])
 
 
 def _machine(machine: dict[str, object]) -> str:

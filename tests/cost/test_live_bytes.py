@@ -182,15 +182,7 @@ OPERATORS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def one_thread():
-    """Buffers that a kernel has for each thread are left out of the prediction, and these tensors are small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
+# one thread: buffers that a kernel has for each of them are left out, and these tensors are small
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("case", OPERATORS.values(), ids=OPERATORS)
 def test_an_operator_takes_what_the_allocator_gives(case):

@@ -17,7 +17,7 @@ from paretovit import cli
 from paretovit.cost.count import count
 from paretovit.cost.operator_times import _operators_in, eager_operators
 from paretovit.cost.prepare import prepare
-from paretovit.cost.profile import count_parts, profile
+from paretovit.cost.profile import count_parts, params_by_layer, profile
 from paretovit.cost.runtimes import Session
 from paretovit.cost.runtimes.torch_eager import TorchEager
 from paretovit.errors import UserError
@@ -25,6 +25,7 @@ from paretovit.report.breakdown import breakdown_tables
 from paretovit.report.headings import sheet_of
 from paretovit.spec import Part
 from paretovit.store import Store, arrange
+from paretovit.zoo.build import build
 from paretovit.zoo.catalog import resolve
 
 VIT = "vit_pico_patch2_8"
@@ -175,7 +176,7 @@ def test_the_tables_fit_100_columns_and_name_every_part():
     rows = profile(["performer_pico_patch4_32"], threads=1, calls=1)
     Console(file=text, width=100).print(breakdown_tables(rows))
     assert max(map(len, text.getvalue().splitlines())) <= 100
-    for word in ("attention matmul", "linear", "stages.0.3.mixer", "time", "macs", "bytes moved"):
+    for word in ("attention matmul", "linear", "stages.0.3.mixer", "time", "macs", "bytes moved", "parameters"):
         assert word in text.getvalue()
 
 
@@ -214,9 +215,28 @@ def test_the_command_prints_rows_and_stores_them(run):
     code, out, _ = run(VIT, "--threads", "1", "--calls", "1", "--json")
     rows = json.loads(out)
     assert code == 0
-    assert {row["indicator"] for row in rows} == {"time_share", "macs_share", "bytes_moved_share"}
+    assert {row["indicator"] for row in rows} == {"time_share", "macs_share", "bytes_moved_share", "params_share"}
     with Store("paretovit.sqlite") as store:
         assert [row.to_json() for row in store.rows()] == rows
+
+
+def test_the_command_takes_the_steps_of_a_training_apart(run):
+    words = ("--training", "--data", "digits", "--set", "batch_size=16", "--threads", "1", "--calls", "1")
+    code, out, _ = run(VIT, *words, "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert {row["indicator"] for row in rows} == {"train_time_share"}
+    phases = dict.fromkeys(row["conditions"]["part"].partition(" ")[0] for row in rows)
+    told = ["input", "forward", "loss", "backward", "clipping", "optimizer", "other", "layer"]
+    assert list(phases) == told
+    stated = rows[0]["conditions"]
+    assert (stated["data"], stated["recipe"], stated["batch_size"]) == ("digits", "demo, batch_size=16", 16)
+    with Store("paretovit.sqlite") as store:
+        assert [row.to_json() for row in store.rows()] == rows
+    code, out, _ = run(VIT, "--training", "-b", "2", "--threads", "1", "--calls", "1")
+    assert code == 0
+    assert "input" not in out
+    assert "torch_eager, float32, batch 2, 1 thread" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
@@ -228,6 +248,14 @@ def test_the_command_prints_rows_and_stores_them(run):
         ([VIT, "-b", "0"], "batch size must be at least 1"),
         ([VIT, "--dtype", "float31"], "unknown dtype"),
         ([VIT, "--threads", "0"], "threads must be at least 1"),
+        ([VIT, "--training", "--runtime", "torch_egaer"], "did you mean torch_eager"),
+        ([VIT, "--data", "digits"], "give --training, too"),
+        ([VIT, "--training", "--recipe", "vix"], "give --training --data DATA"),
+        ([VIT, "--training", "--data", "digits", "-b", "4"], "--set batch_size=N"),
+        ([VIT, "--training", "--data", "digits", "--recipe", "dmeo"], "did you mean demo"),
+        ([VIT, "--training", "--data", "digits", "--set", "lrr=1"], "did you mean lr"),
+        ([VIT, "--training", "--data", "digitz"], "did you mean digits"),
+        ([VIT, "--training", "--data", "digits", "--threads", "0"], "threads must be at least 1"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(run, words, message):
@@ -235,3 +263,16 @@ def test_bad_input_is_one_line_and_exit_code_2(run, words, message):
     assert (code, out) == (2, "")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_parameters_belong_to_the_layers_that_hold_them_and_none_is_lost():
+    found = params_by_layer(resolve(VIT))
+    module = build(resolve(VIT), device="meta")
+    assert sum(found.values()) == sum(parameter.numel() for parameter in module.parameters())
+    dim = module.num_features
+    assert found["stages.0.0.mixer"] == 4 * dim**2 + 4 * dim
+    assert found["stages.0.0.mlp"] == 8 * dim**2 + 5 * dim
+    assert found["stages.0.0.norm1"] == 2 * dim
+    assert found[""] == dim  # the class token is the model's own
+    heads = [row for row in profile([VIT], calls=1, threads=1) if row.indicator == "params_share"]
+    assert sum(row.value for row in heads) == pytest.approx(1)

@@ -8,18 +8,21 @@ from typing import Any
 
 import pytest
 import torch
+from few_digits import few_digits
 from torch import Tensor, nn
 
 from paretovit.errors import UserError
-from paretovit.optimize.replace import Distil, Objective, Parent, distance, opened, replace_layers
+from paretovit.optimize.distil import Distil, Objective, OtherSet, distance
+from paretovit.optimize.replace import Parent, opened, replace_layers
 from paretovit.optimize.replace_sheet import replace_sheet
 from paretovit.optimize.replacement import Plan, replaced
 from paretovit.spec import ModelSpec, Part, Stage
-from paretovit.training.data import Data, Images, Source
-from paretovit.training.data.digits import Digits
+from paretovit.training.data import Images, open_data
 from paretovit.training.distillation_losses import mse
+from paretovit.training.evaluate import score
 from paretovit.training.objective import Step
 from paretovit.training.recipe import Recipe
+from paretovit.training.rows import HELD_OUT
 from paretovit.zoo.backbone import Backbone
 from paretovit.zoo.checkpoint import load_model
 
@@ -30,22 +33,8 @@ PLAN = Plan(layers=((1, 2),), mixer=Part("focal"))
 RECIPE = Recipe(name="short", epochs=2, batch_size=32, lr=3e-3)
 
 
-class FewDigits(Source):
-    """The first 96 digits of each split."""
-
-    def read(self, path: str, split: str, *, img_size: int | None, in_chans: int | None) -> Images:
-        return Digits().read(path, split, img_size=img_size, in_chans=in_chans).part(torch.arange(96))
-
-
-DATA = Data(FewDigits(), "", None, None)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+DATA = few_digits(96, 96)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def noisy(spec: ModelSpec, seed: int = 0) -> Backbone:
@@ -181,7 +170,7 @@ def test_training_changes_the_new_stage_and_the_next_attention_and_nothing_else(
         f"short, from parent (noise, {parent().digest}) with layers 1-2 by focal, alpha 0.35 of mean_mse"
     )
     assert done.rows[0].origin.timing["distillation_loss"] == done.distance
-    sheet = replace_sheet(done)
+    sheet = replace_sheet([done])
     assert [line[0] for line in sheet.lines] == ["parent", "parent_focal_1-2", "new / parent"]
     assert all(all(cells) for cells in sheet.lines)
     quiet, busy = (
@@ -191,10 +180,10 @@ def test_training_changes_the_new_stage_and_the_next_attention_and_nothing_else(
         ]
         for contended in (False, True)
     )
-    sheet = replace_sheet(done, quiet)
+    sheet = replace_sheet([done], quiet)
     assert [line[-1] for line in sheet.lines] == ["2.000", "1.000", "0.500"]
     assert "measure again" not in sheet.notes
-    assert "measure again" in " ".join(replace_sheet(done, busy).notes.split())
+    assert "measure again" in " ".join(replace_sheet([done], busy).notes.split())
 
 
 def test_distilling_brings_the_features_nearer_than_labels_alone(tmp_path: Path) -> None:
@@ -318,3 +307,125 @@ def test_a_copy_that_begins_as_the_parent_has_nothing_to_learn_and_one_on_the_wa
 def test_a_stage_that_is_no_copy_cannot_begin_near_the_parent(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="only where a stage is a copy"):
         replace_layers(parent(), PLAN, DATA, RECIPE, out=tmp_path, distil=Distil(start=0.5))
+
+
+def other(name: str, count: int, value: int = 0) -> Images:
+    """So many equal images of one byte; with labels that no model here knows."""
+    pixels = torch.full((count, 1, 8, 8), value, dtype=torch.uint8)
+    classes = tuple(map(str, range(99)))
+    return Images(
+        name=name, split="train", pixels=pixels, labels=torch.full((count,), 98), class_names=classes, mean=(0.5,),
+        std=(0.25,),
+    )  # fmt: skip
+
+
+def test_other_sets_take_the_place_of_images_in_the_distillation_alone() -> None:
+    sets = (OtherSet(other("black", 9), 0.5), OtherSet(other("white", 9, 255), 1 / 6))
+    found, student = objective(alpha=1.0, loss="mse", sets=sets)
+    total, labels = found(step(student, pixels()))
+    seen = torch.cat(
+        (torch.full((3, 1, 8, 8), -2.0), torch.full((1, 1, 8, 8), 2.0), pixels()[4:])
+    )  # 0 and 1, normalised
+    plain, _ = objective(alpha=1.0, loss="mse")
+    torch.testing.assert_close(total, plain(step(student, seen))[0])
+    torch.testing.assert_close(labels, plain(step(student, pixels()))[1])
+
+
+def test_noise_and_other_sets_share_a_batch_and_leave_the_rest_to_the_data() -> None:
+    found, student = objective(alpha=1.0, match="logits", random=0.5, sets=(OtherSet(other("white", 3, 255), 0.5),))
+    torch.manual_seed(7)
+    total, _ = found(step(student, pixels()))
+    torch.manual_seed(7)
+    seen = torch.cat((torch.randn(3, 1, 8, 8), torch.full((3, 1, 8, 8), 2.0)))
+    plain, _ = objective(alpha=1.0, match="logits")
+    torch.testing.assert_close(total, plain(step(student, seen))[0])
+
+
+def test_labels_alone_look_at_no_other_set() -> None:
+    black = other("black", 2)
+    found, student = objective(alpha=0.0, sets=(OtherSet(black, 1.0),))
+    plain, _ = objective(alpha=0.0)
+    torch.testing.assert_close(found(step(student, pixels())), plain(step(student, pixels())))
+
+
+def test_other_sets_are_brought_to_the_looks_of_the_data_and_told_in_rows() -> None:
+    like = DATA.train
+    found = Distil(random=0.1).with_sets(["fake=0.3", "fake/7", "fake/5"], like)
+    assert [one.share for one in found.sets] == pytest.approx([0.3, 0.2, 0.2])  # of what is left the data have 0.2
+    for one in found.sets:
+        assert one.images.pixels.shape[1:] == (1, 8, 8)
+        assert (one.images.mean, one.images.std) == (like.mean, like.std)
+    words = "alpha 0.35 of mean_mse, 10% noise, 30% of fake/10 (512 images), 20% of fake/7 (512 images), 20% of fake/5"
+    assert str(found) == f"{words} (512 images)"
+    assert Distil().with_sets([], like) == Distil()
+
+
+def test_colour_images_of_another_size_teach_a_grey_model(tmp_path: Path) -> None:
+    distil = Distil(alpha=1.0, loss="mse").with_sets(["digits=0.4", "fake=0.6"], DATA.train)
+    done = replace_layers(parent(), PLAN, DATA, replace(RECIPE, epochs=1), out=tmp_path, distil=distil)
+    recipe = str(done.rows[0].conditions.recipe)
+    assert recipe.endswith(f"40% of digits ({len(open_data('digits').train)} images), 60% of fake/10 (512 images)")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["fake=0.7", "fake/7=0.4"], "with noise at most 1 together, got 70% of fake/10"),
+        (["fake=0"], "above 0"),
+        (["fake=nan"], "above 0"),
+        (["fake=1", "fake/7"], "above 0"),
+        (["fake=much"], "cannot read the share in 'fake=much'"),
+        (["fakke=0.2"], "did you mean fake"),
+    ],
+)
+def test_shares_that_leave_nothing_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        Distil().with_sets(names, DATA.train)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_on_other_sets_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    distil = Distil(random=0.2).with_sets(["fake=0.3", "digits=0.3"], DATA.train)
+    recipe = replace(RECIPE, dropout=0.1)
+
+    def stop(tick: Any) -> None:
+        if tick.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_layers(parent(), PLAN, DATA, recipe, out=tmp_path / "a", distil=distil, progress=stop)
+    replace_layers(parent(), PLAN, DATA, recipe, out=tmp_path / "a", distil=distil)
+    replace_layers(parent(), PLAN, DATA, recipe, out=tmp_path / "b", distil=distil)
+    ours, theirs = load_model(tmp_path / "a")[1], load_model(tmp_path / "b")[1]
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    with pytest.raises(UserError, match="weights it begins with"):
+        replace_layers(parent(), PLAN, DATA, recipe, out=tmp_path / "a", distil=replace(distil, sets=()))
+
+
+def test_curves_judge_the_model_after_every_epoch_on_training_images_and_on_those_held_out(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=3, held_out=0.25)
+    done = replace_layers(parent(), PLAN, DATA, recipe, out=tmp_path, curves=True)
+    curves = done.rows[0].origin.timing["curves"]
+    assert (list(curves), curves["epoch"]) == (["epoch", "train", HELD_OUT], [1, 2, 3])
+    assert curves[HELD_OUT]["top1"] == [value for _, value in done.rows[0].origin.timing["curve"]]
+    train = DATA.train.part(torch.arange(96))
+    spec, state = load_model(tmp_path / "epoch-0003")
+    last = Backbone(spec)
+    last.load_state_dict(state)
+    assert curves["train"]["label_loss"][-1] != pytest.approx(score(last, train).loss)  # a quarter is held out
+    teacher = done.replacement.teacher(parent().state)
+    found = Objective(done.replacement, teacher, Distil(), recipe)
+    assert distance(last, found, DATA.val) == pytest.approx(done.distance)
+    assert all(len(values) == 3 for part in ("train", HELD_OUT) for values in curves[part].values())
+    whole = replace_layers(parent(), PLAN, DATA, replace(RECIPE, epochs=1), out=tmp_path / "whole", curves=True)
+    curves = whole.rows[0].origin.timing["curves"]
+    assert curves["val"]["distillation_loss"] == [pytest.approx(whole.distance)]
+    trained = Backbone(spec)
+    trained.load_state_dict(load_model(tmp_path / "whole")[1])
+    assert curves["train"]["label_loss"] == [pytest.approx(score(trained, train).loss)]
+
+
+def test_curves_of_a_run_whose_models_were_not_kept_are_refused(tmp_path: Path) -> None:
+    replace_layers(parent(), PLAN, DATA, replace(RECIPE, epochs=2), out=tmp_path)
+    with pytest.raises(UserError, match="does not have the model after epoch 1"):
+        replace_layers(parent(), PLAN, DATA, replace(RECIPE, epochs=2), out=tmp_path, curves=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from few_digits import few_digits
 
 from paretovit.analysis.pareto import front
 from paretovit.cost.count import count
@@ -19,14 +20,13 @@ from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Conditions, Measurement, Origin
 from paretovit.optimize import replace_choice
 from paretovit.optimize.replace import Parent
-from paretovit.optimize.replace_choice import CHOICE, MODEL, Budget, Chosen, Mixers, Search, Tried, choose_layers
+from paretovit.optimize.replace_candidates import Bench, Budget, Mixers, Search, Tried, by_hand
+from paretovit.optimize.replace_choice import CHOICE, MODEL, Chosen, choose_layers
 from paretovit.optimize.replace_choice_sheet import choice_sheet
 from paretovit.optimize.replacement import Plan
 from paretovit.report.quantities import quantity
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.store import Store
-from paretovit.training.data import Data, Images, Source
-from paretovit.training.data.digits import Digits
 from paretovit.training.recipe import Recipe
 from paretovit.zoo.backbone import Backbone
 from paretovit.zoo.checkpoint import load_model
@@ -39,22 +39,8 @@ SEARCH = Search(mixers=("pooling", "identity"), pieces=3, beam=1, finalists=1)
 BUDGET = Budget("macs", 0.85, True)
 
 
-class FewDigits(Source):
-    """The first 128 digits of each split."""
-
-    def read(self, path: str, split: str, *, img_size: int | None, in_chans: int | None) -> Images:
-        return Digits().read(path, split, img_size=img_size, in_chans=in_chans).part(torch.arange(128))
-
-
-DATA = Data(FewDigits(), "", None, None)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+DATA = few_digits(128, 128)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def parent(spec: ModelSpec = SPEC) -> Parent:
@@ -209,7 +195,7 @@ def planted(mixers: Mixers) -> float:
     return 0.9 - sum(0.001 if (at, m) in HARMLESS else 0.05 for at, m in enumerate(mixers) if m)
 
 
-def bench(beam: int, told: list[Mixers], diverges: str = "") -> replace_choice._Bench:
+def bench(beam: int, told: list[Mixers], diverges: str = "") -> Bench:
     """A bench on which each layer replaced saves a tenth, and accuracies are the planted ones."""
     search = replace(SEARCH, pieces=6, beam=beam)
     plans: dict[str, Plan] = {}
@@ -236,11 +222,11 @@ def bench(beam: int, told: list[Mixers], diverges: str = "") -> replace_choice._
 
     cost: Any = SimpleNamespace(ratio=ratio, row=lambda spec: SimpleNamespace(value=ratio(spec)))
     judges: Any = judge
-    return replace_choice._Bench(parent(DEEP), search, cost, 0.75, judges, judges, plans, lambda text: None)
+    return Bench(parent(DEEP), search, cost, 0.75, judges, judges, plans, lambda text: None)
 
 
-def searched(made: replace_choice._Bench) -> Tried:
-    replace_choice._by_hand(made, BUDGET)
+def searched(made: Bench) -> Tried:
+    by_hand(made, BUDGET)
     for one in list(made.tried.values()):
         if one.made != "found":
             made.scored(one.mixers, one.made)
@@ -259,7 +245,7 @@ def test_a_plan_that_nobody_makes_by_hand_is_found_where_it_is_better(beam: int)
 
 def test_by_hand_are_the_shortest_stretches_that_keep_the_budget() -> None:
     made = bench(1, [])
-    stretches = {(one.made, one.mixers) for one in replace_choice._by_hand(made, BUDGET)}
+    stretches = {(one.made, one.mixers) for one in by_hand(made, BUDGET)}
     assert ("late", ("", "", "", "identity", "identity", "identity", "")) in stretches
     assert ("early", ("pooling", "pooling", "pooling", "", "", "", "")) in stretches
     assert ("middle", ("", "identity", "identity", "identity", "", "", "")) in stretches

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from paretovit import cli
+from paretovit.store import Store
 from paretovit.zoo.build import build
 from paretovit.zoo.catalog import resolve
 from paretovit.zoo.checkpoint import load_model, save_model
@@ -76,6 +77,60 @@ def test_stretches_may_have_mixers_of_their_own(run):
     assert spec.name == "vit_pico_patch4_8_pooling_0_identity_2"
 
 
+def test_each_mixer_named_makes_a_model_of_its_own_beside_the_parent(run):
+    words = ["parent", "--layers", "1-2", "--mixer", "pooling", "--mixer", "focal", "--mixer", "identity", "--data"]
+    words += ["digits", "--epochs", "1", "--out", "new", "--set", "train_images=160", "--set", "warmup_epochs=0"]
+    code, out, _ = run(*words, "--curves", "--distill-data", "fake=0.25", "--distill-data", "digits")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 100
+    assert out.count("new / parent") == 3
+    assert out.count("Distillation loss") == 3
+    for mixer in ("pooling", "focal", "identity"):
+        assert load_model(Path("new", mixer))[0].name == f"vit_pico_patch4_8_{mixer}_1-2"
+    code, out, _ = run(*words, "--curves", "--distill-data", "fake=0.25", "--distill-data", "digits", "--json")
+    found = json.loads(out)
+    assert [one["model"] for one in found] == [f"vit_pico_patch4_8_{m}_1-2" for m in ("pooling", "focal", "identity")]
+    top1 = next(row for row in found[0]["rows"] if "25% of fake/10" in str(row["conditions"].get("recipe")))
+    assert "37.5% of digits" in top1["conditions"]["recipe"]
+    assert top1["origin"]["timing"]["curves"]["epoch"] == [1]
+
+
+@pytest.mark.slow
+def test_accuracy_macs_and_latency_of_all_are_measured_beside_the_parents(run):
+    words = [
+        "parent",
+        "--layers",
+        "1-2",
+        "--mixer",
+        "pooling",
+        "--mixer",
+        "identity",
+        "--data",
+        "digits",
+        "--out",
+        "new",
+    ]
+    code, out, _ = run(*words, "--epochs", "1", "--set", "warmup_epochs=0", "--measure", "--store", "rows.sqlite")
+    assert code == 0
+    assert "latency" in out
+    lines = [line.split() for line in out.splitlines() if line.startswith("vit_pico")]
+    assert [len(line) for line in lines[-3:]] == [5, 5, 5]  # the name, and four numbers
+    with Store("rows.sqlite") as store:
+        assert len(store.rows("latency_s")) == len(store.rows("params")) == 3
+
+
+def test_a_parent_from_a_file_may_be_of_another_image_size(run):
+    spec = resolve("vit_pico_patch4_8", img_size=16, in_chans=1, num_classes=10)
+    torch.save(build(spec).state_dict(), "weights.pth")
+    words = ["vit_pico_patch4_8", "--weights", "weights.pth", "--layers", "1-2", "--mixer", "pooling", "--data"]
+    words += ["digits", "--epochs", "1", "--out", "new", "--set", "train_images=160", "--set", "warmup_epochs=0"]
+    assert run(*words, "--img-size", "16")[0] == 0
+    assert load_model(Path("new"))[0].image_px == 16
+    code, _, err = run(*words)
+    assert code == 2
+    assert "does not fit" in err
+
+
 CHOICE = ["--data", "digits", "--out", "new"]
 PLAIN = ["--mixer", "focal", "--layers", "1-2", "--data", "digits", "--out", "new"]
 BAD = [
@@ -87,6 +142,9 @@ BAD = [
     (["parent", *PLAIN, "--class-token-among"], "cannot carry class tokens"),
     (["parent", *PLAIN, "--class-token-among", "--class-mixer"], "give one of the two"),
     (["parent", *PLAIN, "--mixer", "focal,pooling"], "2 mixers for 1 stretches"),
+    (["parent", *PLAIN, "--distill-data", "fake=2"], "with noise at most 1 together"),
+    (["parent", *PLAIN, "--distill-data", "fakke"], "did you mean fake"),
+    (["parent", *CHOICE, "--budget", "macs=0.7x", "--curves"], "--curves is for one plan"),
     (["parent", *PLAIN, "--start", "0.5"], "only where a stage is a copy"),
     (["parent", *CHOICE], "or what it may cost"),
     (["parent", *PLAIN, "--budget", "macs=0.7x"], "--budget chooses layers"),
@@ -97,6 +155,8 @@ BAD = [
     (["parent", *PLAIN, "--loss", "mes"], "did you mean mse"),
     (["parent", *PLAIN, "--alpha", "2"], "alpha must be from 0 to 1"),
     (["parent", *PLAIN, "--depth", "0"], "at least 1 deep"),
+    (["parent", *PLAIN, "--width", "0"], "at least 1 wide"),
+    (["parent", *PLAIN[2:], "--mixer", "attention", "--width", "33"], "33"),
     (["parent", *PLAIN, "--recipe", "dmeo"], "did you mean demo"),
     (["parent", *PLAIN, "--weights", "a.pth"], "has weights of its own"),
     (["vit_pico_patch4_8", *PLAIN], "has no trained weights"),

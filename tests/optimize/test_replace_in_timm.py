@@ -11,19 +11,20 @@ from typing import Any
 import pytest
 import timm
 import torch
+from few_digits import few_digits
 from torch import Tensor, nn
 
 from paretovit import cli
 from paretovit.cost.count import count
 from paretovit.cost.export import export
 from paretovit.errors import UserError
-from paretovit.optimize.replace import Distil, Objective, Parent, distance, opened, replace_layers
-from paretovit.optimize.replace_choice import Budget, Search, choose_layers
+from paretovit.optimize.distil import Distil, Objective, distance
+from paretovit.optimize.replace import Parent, opened, replace_layers
+from paretovit.optimize.replace_candidates import Budget, Search
+from paretovit.optimize.replace_choice import choose_layers
 from paretovit.optimize.replacement import Plan, Replacement, layers_of, replaced
 from paretovit.spec import ModelSpec, Part, Stage, from_json, to_json
 from paretovit.store import Store
-from paretovit.training.data import Data, Images, Source
-from paretovit.training.data.digits import Digits
 from paretovit.training.objective import Step
 from paretovit.training.recipe import Recipe
 from paretovit.zoo.attention_maps import AttentionMap, attention_maps
@@ -31,6 +32,7 @@ from paretovit.zoo.build import build
 from paretovit.zoo.catalog import family
 from paretovit.zoo.checkpoint import load_model, save_model
 from paretovit.zoo.timm_blocks import BlockByBlock
+from paretovit.zoo.tokens import Tokens
 
 SMALL: dict[str, Any] = {"depth": 4, "embed_dim": 32, "num_heads": 2, "patch_size": 8}
 PX = 32
@@ -57,22 +59,8 @@ PARENTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class FewDigits(Source):
-    """The first 64 digits of each split, at 32 px."""
-
-    def read(self, path: str, split: str, *, img_size: int | None, in_chans: int | None) -> Images:
-        return Digits().read(path, split, img_size=PX, in_chans=in_chans).part(torch.arange(64))
-
-
-DATA = Data(FewDigits(), "", None, None)
+DATA = few_digits(64, 64, PX)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def noisy(spec: ModelSpec, seed: int = 0) -> Any:
@@ -171,6 +159,29 @@ def test_multiply_accumulates_are_the_parents_less_the_layers_and_the_closed_for
     assert macs[2] == macs[1] + stage.macs()
 
 
+@pytest.mark.parametrize("tokens", ["aside", "mixed", "among"])
+def test_a_stage_of_another_width_is_a_map_in_its_blocks_and_a_map_out(tokens: str) -> None:
+    spec = PARENTS["registers"]
+    mixer = Part("attention" if tokens == "among" else "focal")
+    plan = Plan(layers=((1, 2),), mixer=mixer, class_tokens=tokens, width=48)
+    found = replaced(spec, plan)
+    student = made(found, noisy(spec).state_dict())
+    new = student.blocks[1]
+    entering, leaving = behind(student, 0), behind(student, 2)
+    aside = 0 if tokens == "among" else 5
+    x = Tokens(new.projection.into(entering[:, aside:]), (4, 4), 0 if aside else 5)
+    for block in new.blocks:
+        x = block(x)
+    torch.testing.assert_close(leaving[:, 5:], new.projection.out(x.x)[:, 5 - aside :])
+    assert torch.equal(leaving[:, :5], entering[:, :5]) == (tokens == "aside")
+    assert (found.spec.stages[0].heads, new.blocks[0].mixer.dim) == (3, 48)
+    alike = replaced(spec, replace(plan, width=32)).spec
+    assert alike.key == replaced(spec, replace(plan, width=None)).spec.key
+    macs = [row.value for row in count([spec, found.spec, alike]) if row.indicator == "macs"]
+    stages = [build(one, device="meta").blocks[1] for one in (found.spec, alike)]  # type: ignore[index,union-attr]
+    assert macs[1] - macs[2] == stages[0].macs() - stages[1].macs()
+
+
 def test_a_plain_mlp_has_as_many_weights_as_the_gated_one() -> None:
     spec = spec_of("eva02_tiny_patch14_224", embed_dim=48)  # 128 hidden, twice, and back
     stage = layers_of(spec).stages[0]
@@ -222,9 +233,10 @@ def test_attention_of_a_replaced_model_can_be_looked_at() -> None:
     ]
 
 
-def test_a_replaced_model_gives_the_same_logits_on_another_runtime(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [None, 48])
+def test_a_replaced_model_gives_the_same_logits_on_another_runtime(width: int | None, tmp_path: Path) -> None:
     ort = pytest.importorskip("onnxruntime")
-    student = made(replaced(EVA, replace(PLAN, mixer=Part("focal"))), noisy(EVA).state_dict())
+    student = made(replaced(EVA, replace(PLAN, mixer=Part("focal"), width=width)), noisy(EVA).state_dict())
     export(student, EVA.input_shape, tmp_path / "model.onnx", runtime="onnxruntime")
     session = ort.InferenceSession(str(tmp_path / "model.onnx"))
     (logits,) = session.run(None, {session.get_inputs()[0].name: images(1).numpy()})

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from paretovit.cost.count import count
 from paretovit.errors import UserError
 from paretovit.optimize.replacement import Plan, Replacement, layer_ranges, replace_nothing, replaced
 from paretovit.spec import ModelSpec, Part, Stage, from_json, to_json
 from paretovit.zoo.backbone import Backbone
 from paretovit.zoo.build import build
+from paretovit.zoo.factors import factors_of
 from paretovit.zoo.folders import MIXERS
 
 PARENT = ModelSpec(name="parent", stages=(Stage(depth=4, dim=16, heads=2),), image_px=16, patch_px=4, num_classes=5)
@@ -208,3 +210,97 @@ def test_layers_are_read_from_words() -> None:
     for text in ("a", "3-", "5-2", ""):
         with pytest.raises(UserError, match="cannot read the layers"):
             layer_ranges([text])
+
+
+WIDE = replace(NEW, width=24)
+
+
+def test_blocks_as_wide_as_the_parents_are_between_no_maps() -> None:
+    plain = replaced(PARENT, NEW).spec
+    assert replaced(PARENT, replace(NEW, width=16)).spec.key == plain.key
+    assert replaced(PARENT, WIDE).spec.key != plain.key
+    assert not any("projections" in name for name in build(plain).state_dict())
+
+
+def by_hand(student: Backbone, x: Tensor) -> Tensor:
+    """A new stage of pooling in float64: patches (B, 16, D) into the blocks, through them and out."""
+    maps = student.projections["1"].double()
+    x = x @ maps.into.weight.T + maps.into.bias
+    for block in student.stages[1].double():
+        normed = torch.nn.functional.layer_norm(x, x.shape[-1:], block.norm1.weight, block.norm1.bias, 1e-6)
+        grid = torch.nn.functional.pad(normed.unflatten(1, (4, 4)).permute(0, 3, 1, 2), (1, 1, 1, 1))
+        ones = torch.nn.functional.pad(torch.ones(4, 4, dtype=x.dtype), (1, 1, 1, 1))
+        pooled = torch.empty_like(normed)
+        for row in range(4):
+            for column in range(4):
+                near = (slice(row, row + 3), slice(column, column + 3))
+                pooled[:, 4 * row + column] = grid[:, :, *near].sum((2, 3)) / ones[near].sum()
+        x = x + pooled - normed
+        normed = torch.nn.functional.layer_norm(x, x.shape[-1:], block.norm2.weight, block.norm2.bias, 1e-6)
+        inner = normed @ block.mlp.fc1.weight.T + block.mlp.fc1.bias
+        x = x + (inner * 0.5 * (1 + (inner / 2**0.5).erf())) @ block.mlp.fc2.weight.T + block.mlp.fc2.bias
+    return x @ maps.out.weight.T + maps.out.bias
+
+
+@pytest.mark.parametrize("width", [24, 8])
+def test_a_stage_of_another_width_is_a_map_in_its_blocks_and_a_map_out(width: int) -> None:
+    found = replaced(PARENT, replace(NEW, mixer=Part("pooling"), width=width))
+    student = made(found, noisy(PARENT).state_dict())
+    before = student.through(student.enter(images()), 0, 0)
+    after = student.through(before, 1, 1)
+    assert after.x.shape == before.x.shape
+    assert torch.equal(after.x[:, 0], before.x[:, 0])
+    expected = by_hand(student, before.x[:, 1:].double())
+    torch.testing.assert_close(after.x[:, 1:].double(), expected, rtol=1e-4, atol=1e-5)
+    assert [p.shape for p in student.projections["1"].into.parameters()] == [(width, 16), (width,)]
+
+
+@pytest.mark.parametrize("kind", ["aside", "mixed", "among"])
+@pytest.mark.parametrize("width", [24, 8])
+def test_multiply_accumulates_of_another_width_are_those_counted(kind: str, width: int) -> None:
+    plan = replace(WIDE, width=width, mixer=Part("attention"), class_tokens=kind, embed=kind != "among")
+    spec = from_json(to_json(replaced(PARENT, plan).spec))
+    (counted,) = (row.value for row in count([spec]) if row.indicator == "macs")
+    module = build(spec, device="meta")
+    assert isinstance(module, Backbone)
+    assert counted == module.macs()
+    tokens = 17 if kind == "among" else 16
+    assert module.projections["1"].macs() == 2 * tokens * 16 * width
+
+
+def test_heads_stay_as_wide_as_they_were_where_they_can_and_own_hidden_widths_grow_with_the_blocks() -> None:
+    attention = replace(NEW, mixer=Part("attention"))
+    assert replaced(PARENT, replace(attention, width=24)).spec.stages[1].heads == 3
+    assert replaced(PARENT, replace(attention, width=20)).spec.stages[1].heads == 2
+    hidden = replace(PARENT, stages=(replace(PARENT.stages[0], mlp=Part.of("mlp", hidden=40)),))
+    assert replaced(hidden, replace(attention, width=24)).spec.stages[1].mlp == Part.of("mlp", hidden=60)
+
+
+def test_all_that_is_new_is_trained_and_a_stage_of_another_width_is_a_parents_like_any_other() -> None:
+    found = replaced(PARENT, WIDE)
+    child = made(found, noisy(PARENT).state_dict())
+    trained = {name.split(".")[0] for name, p in child.named_parameters() if p.requires_grad}
+    assert trained == {"stages", "projections"}
+    assert str(WIDE) == "layers 1-2 by focal of width 24"
+    assert found.spec.name == "parent_focal_1-2_width_24"
+    behind = replaced(found.spec, Plan(layers=((0, 0),), mixer=Part("pooling")))
+    grown = noisy(found.spec)
+    assert torch.equal(behind.teacher(grown.state_dict())(images()), grown(images()))
+    again = replaced(found.spec, Plan(layers=((1, 2),), mixer=Part("identity")))
+    assert again.spec.stages[1].width == 24
+    assert made(again, grown.state_dict())(images()).shape == (2, 5)
+    assert replaced(found.spec, Plan(layers=((1, 2),), mixer=Part("identity"), width=16)).spec.stages[1].width is None
+    with pytest.raises(UserError, match="layers 1-2 of parent_focal_1-2_width_24 are a stage of another width"):
+        replaced(found.spec, Plan(layers=((1, 1),), mixer=Part("pooling")))
+
+
+def test_widths_that_do_not_fit_are_said_in_one_line() -> None:
+    with pytest.raises(UserError, match="at least 1 wide"):
+        replaced(PARENT, replace(NEW, width=0))
+    with pytest.raises(UserError):
+        build(replaced(PARENT, replace(NEW, mixer=Part("attention"), width=9)).spec)  # two heads
+    merging = replace(PARENT.stages[0], sequence=Part.of("tome", r=1), width=24)
+    with pytest.raises(UserError, match="tome does not; take keep_all, or no width"):
+        build(replace(PARENT, stages=(merging,)))
+    with pytest.raises(UserError, match="another width than its tokens"):
+        factors_of(replace(PARENT, stages=(replace(PARENT.stages[0], width=24),)))

@@ -9,16 +9,16 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from scripted_measure import ScriptedMeasure
 
 from paretovit.cost.formulas import vit_counts
-from paretovit.cost.measure import conditions_of
 from paretovit.devices import origin
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Conditions, Measurement
-from paretovit.optimize.match import ratio_to
+from paretovit.optimize.bracket import crossing
 from paretovit.optimize.scale import PATH, Judge, Plan, scale, search
-from paretovit.optimize.scale_cost import Cost
-from paretovit.optimize.scale_factors import Grown, _crossing, grown, larger, permuted, scattered
+from paretovit.optimize.scale_cost import Cost, ratio_to
+from paretovit.optimize.scale_factors import Grown, grown, larger, permuted, scattered
 from paretovit.optimize.scale_sheet import scale_sheet
 from paretovit.optimize.search_folder import check_same, keep_path
 from paretovit.report.figures.scaling_path import draw_path
@@ -266,48 +266,15 @@ def test_other_costs_are_met_too(store, cost):
         assert "out of reach" in images.why
 
 
-class Stopwatch:
-    """Takes the place of `measure`: a latency of macs to some power and what an image costs besides."""
+class Stopwatch(ScriptedMeasure):
+    """A latency of macs to some power and what an image costs besides."""
 
-    def __init__(self, broken: str = "", busy: int = 0, wide: str = "", gone_after: int | None = None) -> None:
-        self.measured: list[str] = []
-        self.broken, self.wide, self.gone_after = broken, wide, gone_after
-        self.busy = busy  # measurements of each model that others disturb
+    def __init__(self, **how) -> None:
+        super().__init__(self.latency, **how)
 
     @staticmethod
     def latency(spec: ModelSpec) -> float:
         return 1e-3 + 1e-9 * formula(spec) ** 0.9
-
-    def __call__(self, specs, *, store: Store, indicators, threads, batch_size, device, runtimes, **others):
-        cost = Cost(indicators[0], specs[0], store, runtime=runtimes[0], threads=threads, batch_size=batch_size)
-        for spec in specs:
-            wanted = conditions_of(spec, cost.kind, cost.setting)
-            if store.has(wanted, indicators[0]):
-                continue
-            self.measured.append(spec.key)
-            gone = self.gone_after is not None and len(self.measured) > self.gone_after
-            broken = gone or (bool(self.broken) and self.broken in spec.name)
-            # the machine runs at half its speed for all but the first, which the anchor shows
-            slow = 1.0 if spec.key == specs[0].key else 2.0
-            value, anchor = slow * self.latency(spec), self.latency(specs[0])
-            timing = {"anchor_rounds": [slow * anchor] * 3, "anchor_reference": anchor, "rounds": 3, "sittings": 1}
-            timing["contended"] = self.measured.count(spec.key) <= self.busy
-            spread = 0.5 if self.wide and self.wide in spec.name else 0.01
-            store.append(
-                [
-                    Measurement(
-                        model=spec.name,
-                        indicator=indicators[0],
-                        unit="s",
-                        value=None if broken else value,
-                        samples=() if broken else (value * (1 - spread), value, value * (1 + spread)),
-                        conditions=wanted,
-                        origin=replace(origin("measured"), timing=timing),
-                        why="the process ended" if broken else "",
-                    )
-                ],
-                [spec],
-            )
 
 
 def test_a_measured_cost_is_met_by_few_measurements_and_freed_of_drift(store, monkeypatch):
@@ -393,10 +360,10 @@ def test_a_device_that_is_gone_ends_the_search_and_leaves_no_row(store, monkeypa
 
 
 def test_the_next_guess_lies_on_the_line_through_what_is_known():
-    assert _crossing([(0.0, 0.0)], 1.0) == 1.0
-    assert _crossing([(0.0, 0.0), (2.0, 1.0)], 0.25) == 0.5
-    assert _crossing([(0.0, 0.0), (2.0, 1.0)], 2.0) == 4.0
-    assert _crossing([(1.0, 1.0), (2.0, 2.0)], 0.0) == 0.0
+    assert crossing([(0.0, 0.0)], 1.0) == 1.0
+    assert crossing([(0.0, 0.0), (2.0, 1.0)], 0.25) == 0.5
+    assert crossing([(0.0, 0.0), (2.0, 1.0)], 2.0) == 4.0
+    assert crossing([(1.0, 1.0), (2.0, 2.0)], 0.0) == 0.0
 
 
 @pytest.mark.parametrize("bad", [{"factor": 1.0}, {"steps": 0}, {"refine": -1}, {"tolerance": 0.0}])

@@ -20,6 +20,7 @@ from paretovit.report.figures.accuracy_memory import AccuracyMemory
 from paretovit.report.figures.pairs import Pairs
 from paretovit.report.figures.pareto import Pareto, on_front
 from paretovit.report.figures.tokens import Tokens
+from paretovit.report.figures.training_step import TrainingStep
 from paretovit.report.headings import sheet_of
 from paretovit.store import arrange
 from paretovit.zoo.catalog import resolve
@@ -184,3 +185,26 @@ def test_names_that_are_apart_stay_and_two_that_meet_move_alike():
     assert spread([0.9, 0.1], 0.2) == [0.9, 0.1]
     assert spread([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])
     assert math.isclose(sum(spread([0.5, 0.52, 0.9], 0.2)[:2]), 1.02)
+
+
+def test_the_bars_of_a_training_step_are_as_long_as_its_phases_and_add_to_the_whole(sample_store):
+    chart = TrainingStep().draw(arrange(sample_store.rows(), specs=sample_store.specs())).to_dict()
+    mine = [one for data in chart["datasets"].values() for one in data if one["bar"].startswith("vit_mini\n")]
+    lengths: dict[str, float] = {}
+    for one in mine:
+        lengths[one["bar"]] = lengths.get(one["bar"], 0) + one["percent"]
+    assert lengths == {
+        "vit_mini\nforward (%)": pytest.approx(30),
+        "vit_mini\nbackward (%)": pytest.approx(50),
+        "vit_mini\noptimizer (%)": pytest.approx(10),
+        "vit_mini\nother (%)": pytest.approx(10),
+    }
+
+
+def test_training_steps_under_other_conditions_have_bars_of_their_own(sample_store):
+    rows = [row for row in sample_store.rows("train_time_share") if row.model == "vit_mini"]
+    more = [replace(row, conditions=replace(row.conditions, batch_size=64)) for row in rows]
+    chart = TrainingStep().draw(arrange([*rows, *more], specs=sample_store.specs())).to_dict()
+    records = [one for data in chart["datasets"].values() for one in data]
+    assert {"vit_mini, batch 32\nforward (%)", "vit_mini, batch 64\nforward (%)"} <= {one["bar"] for one in records}
+    assert {one["said"] for one in records if "said" in one} == {"vit_mini, batch 32", "vit_mini, batch 64"}

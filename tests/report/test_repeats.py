@@ -97,3 +97,20 @@ def test_the_pooled_interval_is_what_every_reader_of_the_row_gets():
     (row,) = table.measurements(table.columns[0])
     assert row is not None
     assert interval(row) == pytest.approx(mean_interval([0.50, 0.52, 0.54]))
+
+
+def begun(value: float, seed: int, weights: str, **conditions) -> Measurement:
+    return top1("a", value, seed, recipe=f"demo, from demo at 32 px ({weights})", **conditions)
+
+
+def test_seeds_whose_parents_differ_in_their_weights_alone_are_one_column():
+    sheet = sheet_of(arrange([begun(0.5, 0, "0123abcd"), begun(0.6, 1, "4567cdef")]))
+    (heading,) = sheet.qualities
+    assert sheet.values(heading) == [pytest.approx(0.55)]
+    assert heading.column.conditions.recipe == "demo, from demo at 32 px"
+
+
+def test_two_parents_of_one_seed_stay_apart():
+    rows = [begun(0.5, 0, "0123abcd"), begun(0.6, 0, "4567cdef"), begun(0.7, 1, "0123abcd")]
+    recipes = [column.conditions.recipe for column in over_seeds(arrange(rows)).columns]
+    assert recipes == [f"demo, from demo at 32 px ({weights})" for weights in ("0123abcd", "4567cdef")]

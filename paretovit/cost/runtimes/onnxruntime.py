@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import mmap
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from paretovit.cost.exported import FileSession, converting, in_whole_batches, write_onnx
-from paretovit.cost.groups import Op, group_of
+from paretovit.cost.groups import Op, group_of, layer_of_scopes, spread_layers
 from paretovit.cost.runtimes import FileRuntime, Session
 
 _QUANTISED = ["MatMul", "Gemm", "Conv"]
+_SCOPES = "pkg.torch.onnx.name_scopes"  # where torch's exporter notes which modules a node was called by
 
 
 class Onnxruntime(FileRuntime):
@@ -123,13 +125,36 @@ def _observed(model: bytes, images: Any) -> list[Op]:
             session.run(None, {"image": images})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         graph = onnx.load(options.optimized_model_filepath).graph
+    layers = _layers(graph.node, onnx.load_from_string(model).graph.node)
     # a bias or a scale has one dimension at most
     weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
     with_weight = {node.name for node in graph.node if weights & set(node.input)}
     start = max(event["ts"] for event in events if event["name"] == "model_run")
     return [
-        Op(kind, None, group_of(kind, weight=name in with_weight) or "other", event["dur"] / 1e6)
+        Op(kind, layers.get(name), group_of(kind, weight=name in with_weight) or "other", event["dur"] / 1e6)
         for event in events
         if event["cat"] == "Node" and event["ts"] >= start
         for kind, name in [(event["args"]["op_name"], event["name"].removesuffix("_kernel_time"))]
     ]
+
+
+def _layers(nodes: Iterable[Any], written: Iterable[Any]) -> dict[str, str | None]:
+    """The layer of every node of an optimised graph, by name.
+
+    A node made of several is named after the heaviest of them, or else it gives the result of the last. What it is
+    named after, or whose result it gives, is in the file with the modules that called it.
+    """
+    of_node = {node.name: layer for node in written if (layer := _layer(node)) is not None}
+    of_result = {result: of_node[node.name] for node in written if node.name in of_node for result in node.output}
+    own: dict[str, str | None] = {}
+    for node in nodes:
+        known = (of_node.get(node.name.split("/")[0]), *map(of_result.get, node.output))
+        own[node.name] = next((layer for layer in known if layer is not None), None)
+    maker = {result: node.name for node in nodes for result in node.output}
+    return spread_layers(own, {node.name: [maker[one] for one in node.input if one in maker] for node in nodes})
+
+
+def _layer(node: Any) -> str | None:
+    """What the exporter noted: the modules, one within the other, and the operator."""
+    (*modules, _) = next((ast.literal_eval(note.value) for note in node.metadata_props if note.key == _SCOPES), [""])
+    return layer_of_scopes(modules) if modules else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from torch import Tensor, nn
 from torch._decomp import get_decompositions
 
 from paretovit.cost.exported import FileSession, converting, in_whole_batches, traced
-from paretovit.cost.groups import Op, fused_group_of
+from paretovit.cost.groups import Op, fused_group_of, group_of, layer_of_scopes, spread_layers
 from paretovit.cost.runtimes import FileRuntime, Session
 from paretovit.errors import Unmeasurable
 
 _SPELT_OUT = {torch.ops.aten.index_add.default, torch.ops.aten.diagonal.default}  # in operators that it knows
 _HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 _OF_INT8 = {"fq_output": "FakeQuantize", "nncf_smooth_quant": "Multiply", "DequantizationMultiply": "Multiply"}
+_LAYERS = ["paretovit", "layers"]  # where the file keeps the layer of every operator
+_LIGHT = ("element-wise", "reshape/transpose", None)
 _CALLS = 4  # that a trace is the mean of: times are told in whole microseconds
 
 
@@ -41,15 +44,18 @@ class Openvino(FileRuntime):
 
     def export(self, model: nn.Module, batch: Tensor, path: Path) -> None:
         import openvino
+        from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
         program = traced(copy.deepcopy(model).float(), batch.float())
         with converting("openvino"):
             spelt_out = {node.target for node in program.graph.nodes} & _SPELT_OUT
             if spelt_out:
                 program = program.run_decompositions(get_decompositions(list(spelt_out)))
-            converted = openvino.convert_model(program)
+            decoder = TorchFXPythonDecoder.from_exported_program(program)
+            converted = openvino.convert_model(decoder)
             if self.calibration is not None:
                 converted = _quantised(converted, self.calibration, len(batch))
+            converted.set_rt_info(json.dumps(_layers_of(decoder.pt_module.graph)), _LAYERS)
             openvino.save_model(converted, path, compress_to_fp16=batch.dtype == torch.float16)
 
     def load(self, path: Path, batch: Tensor) -> Session:
@@ -63,6 +69,7 @@ class Openvino(FileRuntime):
         with converting("openvino"):
             model = core.read_model(path)  # its weights are mapped, and stay there when the file has gone
             compiled = core.compile_model(model, "CPU", config)
+            layers = json.loads(model.get_rt_info(_LAYERS).astype(str)) if model.has_rt_info(_LAYERS) else {}
         taken = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if taken != hint:
             raise Unmeasurable(f"openvino has no {hint} arithmetic for this CPU, and would compute in {taken} instead")
@@ -70,7 +77,7 @@ class Openvino(FileRuntime):
 
         def observe(images: Any) -> list[Op]:
             with converting("openvino"):
-                return _observed(core.compile_model(model, "CPU", {**config, "PERF_COUNT": True}), images)
+                return _observed(core.compile_model(model, "CPU", {**config, "PERF_COUNT": True}), images, layers)
 
         return FileSession(
             lambda images: request.infer(images, share_inputs=True)[0],
@@ -99,9 +106,15 @@ def _quantised(converted: Any, images: Tensor, batch_size: int) -> Any:
     )
 
 
-def _observed(compiled: Any, images: Any) -> list[Op]:
+def _layers_of(graph: Any) -> dict[str, str]:
+    """The layer of every operator of a traced graph, by the name that OpenVINO gives on to what it makes of it."""
+    stacks = {node.name: node.meta.get("nn_module_stack") for node in graph.nodes}
+    return {name: layer_of_scopes([module for module, _ in stack.values()]) for name, stack in stacks.items() if stack}
+
+
+def _observed(compiled: Any, images: Any, layers: dict[str, str]) -> list[Op]:
     """What ran in a call, on average over those after the first. A node that was made of several operators is told by
-    all of their names."""
+    all of their names, and belongs to the layer of the first that is more than element by element and moving."""
     request = compiled.create_infer_request()
     request.infer(images, share_inputs=True)
     first = {node.node_name: node.real_time for node in request.get_profiling_info()}
@@ -111,6 +124,13 @@ def _observed(compiled: Any, images: Any) -> list[Op]:
         node.get_friendly_name(): node.get_rt_info()["originalLayersNames"].astype(str).split(",")
         for node in compiled.get_runtime_model().get_ordered_ops()
     }
+    own, takes_from = {}, {}
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        name = node.get_friendly_name()
+        parts = sorted(made_of[name], key=lambda part: group_of(_kind(part)) in _LIGHT)
+        own[name] = next((layers[part.split("/")[0]] for part in parts if part.split("/")[0] in layers), None)
+        takes_from[name] = [taken.get_source_output().get_node().get_friendly_name() for taken in node.inputs()]
+    of_layer = spread_layers(own, takes_from)
     found = []
     for node in request.get_profiling_info():
         if node.status == node.Status.EXECUTED:
@@ -118,7 +138,7 @@ def _observed(compiled: Any, images: Any) -> list[Op]:
             group = fused_group_of(kinds if node.node_type == "Subgraph" else [node.node_type])
             # what it tells is the mean over all calls so far, and the first one makes what the others find
             took = ((_CALLS + 1) * node.real_time - first[node.node_name]) / _CALLS
-            found.append(Op(node.node_type, None, group, max(took.total_seconds(), 0.0)))
+            found.append(Op(node.node_type, of_layer.get(node.node_name), group, max(took.total_seconds(), 0.0)))
     return found
 
 

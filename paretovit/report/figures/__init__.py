@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -104,6 +105,20 @@ def records(sheet: Sheet, headings: Iterable[Heading]) -> list[dict[str, Any]]:
                 line[f"{h.key}_busy"] = True
                 line[f"{h.key}_text"] += " (machine was busy: claims nothing)"
     return lines
+
+
+def accuracy_record(sheet: Sheet, heading: Heading, at: int) -> dict[str, Any]:
+    """A line's `name`, its accuracy `top1` in percent with `low` and `high` (None where unknown), and `text` for
+    people."""
+    value, (low, high) = sheet.values(heading)[at], sheet.intervals(heading)[at]
+    known = math.isfinite(low) and math.isfinite(high)
+    return {
+        "name": sheet.labels[at],
+        "top1": 100 * value,
+        "low": 100 * low if known else None,
+        "high": 100 * high if known else None,
+        "text": f"{heading.scale.around(value, low, high)} {heading.scale.unit}",
+    }
 
 
 @dataclass(frozen=True)
@@ -204,6 +219,18 @@ def spread(positions: list[float], gap: float) -> list[float]:
         for step, at in enumerate(members):
             placed[at] = wish / len(members) + gap * step
     return placed
+
+
+_LETTERS = 72  # of a label that stand beside a figure in one line
+
+# the axis of labels that `in_lines` made
+LINES: dict[str, Any] = {"labelExpr": "split(datum.label, '\\n')", "labelLimit": 480, "labelLineHeight": 12}
+
+
+def in_lines(label: str) -> str:
+    """A label for an axis of words: in several lines where it is long, for what is cut off may be what tells it from
+    another."""
+    return "\n".join(textwrap.wrap(label, _LETTERS, break_on_hyphens=False)) or label
 
 
 def capital(text: str) -> str:

@@ -7,7 +7,7 @@ import math
 import altair as alt
 
 from paretovit.analysis.correlate import METHODS, bootstrap, correlate
-from paretovit.report.figures import INK, Data, Figure, capital, dressed
+from paretovit.report.figures import INK, LINES, Data, Figure, capital, dressed, in_lines
 from paretovit.report.headings import sheet_of
 from paretovit.store import Table
 
@@ -47,13 +47,14 @@ class Correlation(Figure):
         chosen = [h for h in varied if h in sheet.figured_qualities or h in sheet.figured_costs]
         values = [sheet.values(h) for h in chosen]
         result = correlate(list(zip(*values, strict=True)), self.method)
+        order = [in_lines(h.label) for h in chosen]
         cells = []
-        for i, row in enumerate(chosen):
-            for j, column in enumerate(chosen):
+        for i, row in enumerate(order):
+            for j, column in enumerate(order):
                 r, n = float(result.r[i, j]), int(result.n[i, j])
                 known = math.isfinite(r)
                 text = f"{r:.2f}".replace("-", "−") if known else "–"
-                cell = {"a": row.label, "b": column.label, "r": round(r, 4) if known else None, "text": text, "n": n}
+                cell = {"a": row, "b": column, "r": round(r, 4) if known else None, "text": text, "n": n}
                 if self.method == "kendall" and known and i != j:
                     # the same way round for both of its cells, so that they say the same
                     first, second = sorted((i, j))
@@ -61,11 +62,10 @@ class Correlation(Figure):
                     ends = bootstrap(values[first], values[second], self.method, draws=draws)
                     cell["between"] = " ".join(f"{end:.2f}".replace("-", "−") for end in ends)
                 cells.append(cell)
-        order = [h.label for h in chosen]
         data = Data(cells)
         base = data.chart.encode(
-            x=alt.X("b:N", sort=order, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=260, orient="bottom")),
-            y=alt.Y("a:N", sort=order, title=None, axis=alt.Axis(labelLimit=260)),
+            x=alt.X("b:N", sort=order, title=None, axis=alt.Axis(labelAngle=-40, orient="bottom", **LINES)),
+            y=alt.Y("a:N", sort=order, title=None, axis=alt.Axis(**LINES)),
             tooltip=[
                 alt.Tooltip("a:N", title="this"),
                 alt.Tooltip("b:N", title="with"),

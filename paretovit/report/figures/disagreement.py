@@ -8,7 +8,7 @@ from functools import lru_cache
 import altair as alt
 
 from paretovit.analysis.disagree import Agreement, Cost, Reversal, disagree
-from paretovit.report.figures import INK, Data, Figure, dressed
+from paretovit.report.figures import INK, LINES, Data, Figure, dressed, in_lines
 from paretovit.report.headings import Sheet, sheet_of
 from paretovit.store import Table
 
@@ -32,7 +32,7 @@ class Disagreement(Figure):
         # a cost that tells no two models apart, such as a time taken once, has nothing to disagree with
         claiming = sorted({at for found in agreements if found.claimed for at in (found.a, found.b)})
         shown = claiming[:_COSTS]
-        names = [h.label for h in sheet.costs]
+        names = [in_lines(h.label) for h in sheet.costs]
         labels = [name for at, name in enumerate(names) if at in shown]
         cells = [
             {
@@ -48,8 +48,8 @@ class Disagreement(Figure):
         top = max((cell["share"] for cell in cells if cell["share"] is not None), default=0.0)
         data = Data(cells)
         base = data.chart.encode(
-            x=alt.X("b:N", sort=labels, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=260)),
-            y=alt.Y("a:N", sort=labels, title=None, axis=alt.Axis(labelLimit=260)),
+            x=alt.X("b:N", sort=labels, title=None, axis=alt.Axis(labelAngle=-40, **LINES)),
+            y=alt.Y("a:N", sort=labels, title=None, axis=alt.Axis(**LINES)),
             tooltip=[
                 alt.Tooltip("a:N", title="this"),
                 alt.Tooltip("b:N", title="against"),

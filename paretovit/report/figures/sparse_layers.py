@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import altair as alt
 
 from paretovit.cost.sparse_macs import dense, macs_left, told_layers
-from paretovit.report.figures import FAINT, INK, Data, Figure, capital, dressed, span, spread
+from paretovit.report.figures import FAINT, INK, Data, Figure, accuracy_record, capital, dressed, span, spread
 from paretovit.report.headings import Heading, Sheet, sheet_of
 from paretovit.spec import ModelSpec
 from paretovit.store import Table
@@ -147,7 +147,7 @@ def _points(sheet: Sheet, origin: Origin) -> Iterator[dict[str, Any]]:
         label = layers if found.recipe is not None and layers not in seen else ""
         seen |= {label}
         point = {"way": way, "layers": layers, "label": label, "left": 100 * macs_left(spec) / whole}
-        yield point | _value(sheet, h, at) | {"trained": "no" if found.recipe is None else "yes"}
+        yield point | accuracy_record(sheet, h, at) | {"trained": "no" if found.recipe is None else "yes"}
     inside = origin.words.partition(" (")[2].removesuffix(")")
     as_long = {f"{recipe}, from {origin.words}" for recipe in recipes}
     for h in _accuracies(sheet):
@@ -157,7 +157,7 @@ def _points(sheet: Sheet, origin: Origin) -> Iterator[dict[str, Any]]:
                 if line.key == origin.spec.key and math.isfinite(sheet.values(h)[at]):
                     was = "no" if recipe == inside else "yes"
                     point = {"way": "dense", "layers": "none", "label": "dense" if was == "yes" else "parent"}
-                    yield point | {"left": 100.0} | _value(sheet, h, at) | {"trained": was}
+                    yield point | {"left": 100.0} | accuracy_record(sheet, h, at) | {"trained": was}
 
 
 def _way(pruning: Pruning) -> str:
@@ -166,15 +166,3 @@ def _way(pruning: Pruning) -> str:
     words += ["channels reordered"] if pruning.reordered else []
     words += ["step by step"] if pruning.gradual else []
     return ", ".join(words)
-
-
-def _value(sheet: Sheet, heading: Heading, at: int) -> dict[str, Any]:
-    value, (low, high) = sheet.values(heading)[at], sheet.intervals(heading)[at]
-    known = math.isfinite(low) and math.isfinite(high)
-    return {
-        "name": sheet.labels[at],
-        "top1": 100 * value,
-        "low": 100 * low if known else None,
-        "high": 100 * high if known else None,
-        "text": f"{heading.scale.around(value, low, high)} {heading.scale.unit}",
-    }

@@ -13,6 +13,7 @@ from paretovit.report.figures import INK, Data, Figure, Span, capital, dressed, 
 from paretovit.report.headings import Heading, Sheet, sheet_of, shortened, slug
 from paretovit.report.numbers import Scale, scale
 from paretovit.store import Table
+from paretovit.training.replacing import without_hashes
 from paretovit.training.rows import QUALITIES
 
 WIDTH, HEIGHT = 760, 460
@@ -142,8 +143,9 @@ def _each_seed(sheet: Sheet, quality: Heading) -> list[list[Measurement]]:
         if column.indicator == quality.column.indicator
         and all(
             getattr(column.conditions, name) == getattr(wanted, name)
-            for name in ("data", "split", "recipe", "source", "assumptions")
+            for name in ("data", "split", "source", "assumptions")
         )
+        and wanted.recipe in (column.conditions.recipe, without_hashes(column.conditions.recipe or ""))
     ]
     by_key = {line.key: cells for line, cells in zip(raw.lines, raw.cells, strict=True)}
     return [[row for at in columns if (row := by_key[line.key][at]) is not None] for line in sheet.table.lines]
