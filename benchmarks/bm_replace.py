@@ -23,7 +23,8 @@ from paired import compare, emit, environment, seconds_in_turn, spread
 
 from paretovit.cost.torch_sessions import most_live_bytes
 from paretovit.devices import num_threads
-from paretovit.optimize.replace import Distil, Objective, Parent
+from paretovit.optimize.distil import Distil, Objective
+from paretovit.optimize.replace import Parent
 from paretovit.optimize.replacement import Plan, replaced
 from paretovit.spec import Part
 from paretovit.training.distillation_losses import Kernel, Samples, mmd

@@ -4,9 +4,12 @@
 
 The parent is that of `small_parent.py`. `--quick` is one seed, 4,000 images of 5 epochs, and 10 for the parent's first.
 
+`paretovit reproduce vit-optimization-strategies --results FILE --markdown` says of the rows what the thesis claims.
+
 Paper    Vadakkeveedu 2023, "Exploration of Optimization Strategies for Vision Transformers", sec. 3.5: figures 3.8 to
-         3.12 and 3.17 to 3.21. A class token that hears nothing behind a stage at the very end (figure 3.19) is refused
-         here, and so is not trained.
+         3.15 and 3.17 to 3.21. A class token that hears nothing behind a stage at the very end (figure 3.19) is refused
+         by `replace`. No training would change what it says: what the parent says without its last layers, which is
+         judged here in its place.
 """
 
 from __future__ import annotations
@@ -14,17 +17,22 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from small_parent import Bench, parser
+from small_parent import SPEC, Bench, parser
 
+from paretovit.cost.count import count
 from paretovit.measurement import Measurement
-from paretovit.optimize.replace import Distil, Parent, replace_layers, told_of
+from paretovit.optimize.distil import Distil
+from paretovit.optimize.replace import Parent, replace_layers, told_of
 from paretovit.optimize.replacement import Plan, replaced
 from paretovit.spec import Part
+from paretovit.training.evaluate import evaluate
 from paretovit.training.recipe import Recipe, with_changes
+from paretovit.training.replacing import cut_name
+from paretovit.zoo.build import build
 
 EARLY, LATE, END = (0, 1), (3, 4), (4, 5)
 MIXERS = ("focal", "shifted_window", "block_grid", "separable_conv", "pooling", "identity", "attention")
@@ -44,6 +52,12 @@ class Setting:
     def name(self) -> str:
         """What its folder is called after."""
         return f"{self.plan}, {self.distil}{', augmented' if self.changes == AUGMENTED else ''}"
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether losses and accuracy after each epoch are noted, for figures 3.13 to 3.15."""
+        plain = Plan(layers=(LATE,), mixer=Part("focal"))
+        return self.plan == plain and replace(self.distil, alpha=Distil().alpha) == Distil() and not self.changes
 
 
 def settings() -> Iterator[Setting]:
@@ -85,8 +99,25 @@ def main() -> int:
 
 
 def _all(bench: Bench, parent: Parent, recipe: Recipe) -> None:
+    _cut(bench, parent)
     for setting in settings():
         _replace(bench, setting, parent, with_changes(recipe, setting.changes))
+    plans = dict.fromkeys(setting.plan for setting in settings())
+    specs = [parent.spec, *(replaced(parent.spec, plan).spec for plan in plans)]
+    bench.keep([row for row in count(specs) if row.indicator in ("params", "macs")], specs)
+
+
+def _cut(bench: Bench, parent: Parent) -> None:
+    """Judge the parent without its last layers, which are the `END`."""
+    (stage,) = parent.spec.stages
+    spec = replace(parent.spec, name=cut_name(parent.spec.name, *END), stages=(replace(stage, depth=END[0]),))
+    if bench.store.rows("top1", spec=spec.key, recipe=parent.label, seed=parent.seed):
+        return
+    module = build(spec)
+    module.load_state_dict({name: parent.state[name] for name in module.state_dict()})
+    device = bench.options.device
+    rows = evaluate(spec, module.to(device), bench.data.val, recipe=parent.label, seed=parent.seed, device=device)
+    bench.keep(rows, [spec])
 
 
 def _replace(bench: Bench, setting: Setting, parent: Parent, recipe: Recipe) -> None:
@@ -94,13 +125,15 @@ def _replace(bench: Bench, setting: Setting, parent: Parent, recipe: Recipe) -> 
     label = f"{recipe.label}, from {told_of(parent, setting.plan, setting.distil)}"
     if bench.store.rows("train_time_s", spec=spec.key, recipe=label, seed=recipe.seed):
         return
+    folder = bench.folder(setting.name, parent.seed or 0)
     done = replace_layers(
         parent,
         setting.plan,
         bench.data,
         recipe,
-        out=bench.folder(setting.name, parent.seed or 0),
+        out=folder,
         distil=setting.distil,
+        curves=setting.is_followed and (not folder.exists() or any(folder.glob("epoch-*"))),
         device=bench.options.device,
         progress=bench.watch,
     )
@@ -112,7 +145,8 @@ def _replace(bench: Bench, setting: Setting, parent: Parent, recipe: Recipe) -> 
 def _summary(bench: Bench) -> None:
     """Test accuracies over seeds, one line for each setting."""
     rows = [row for row in bench.store.rows("top1") if row.conditions.split == "test"]
-    _line("parent", [row for row in rows if " with layers " not in _label(row) and ", from " in _label(row)])
+    _line("parent", [row for row in rows if row.model == SPEC.name and " with layers " not in _label(row)])
+    _line("parent without its last layers", [row for row in rows if row.model == cut_name(SPEC.name, *END)])
     for setting in settings():
         begins = f"{with_changes(bench.recipe, setting.changes).label}, from "
         ends = f" with {setting.plan}, {setting.distil}"

@@ -20,6 +20,8 @@ def carry_out(
     care: Care,
     runtimes: Sequence[str] = ("torch_eager",),
     threads: int | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
 ) -> None:
     """Stopped by Ctrl-C, the file holds what was measured; killed, the store beside it does, and the next call goes on
     from there."""
@@ -32,6 +34,8 @@ def carry_out(
                     specs,
                     indicators=indicators,
                     runtimes=runtimes,
+                    device=device,
+                    dtype=dtype,
                     threads=threads,
                     batch_size=batch_size,
                     store=store,

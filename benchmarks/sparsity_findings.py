@@ -28,9 +28,10 @@ from paretovit.analysis.seeds import mean_interval
 from paretovit.cost.count import count
 from paretovit.cost.sparse_macs import macs_left
 from paretovit.measurement import Measurement
+from paretovit.optimize.distil import Distil
 from paretovit.optimize.prune import How, Parent, begin_with, prune
-from paretovit.optimize.replace import Distil, replace_layers
 from paretovit.optimize.replace import Parent as Whole
+from paretovit.optimize.replace import replace_layers
 from paretovit.optimize.replacement import Plan
 from paretovit.optimize.sparsify import sparsify
 from paretovit.spec import ModelSpec, Part

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from paretovit.cost.measure import measure
     from paretovit.cost.prepare import prepare
     from paretovit.measurement import Conditions, Measurement, Origin
+    from paretovit.optimize.propose import propose
+    from paretovit.report.draw import draw
     from paretovit.report.page import write
     from paretovit.spec import ModelSpec, Part, Stage
     from paretovit.store import Store
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from paretovit.training.loop import train
     from paretovit.training.recipe import Recipe
     from paretovit.zoo.build import build
-    from paretovit.zoo.catalog import resolve
+    from paretovit.zoo.catalog import catalog, resolve
 
 __version__ = "0.1.0"
 
@@ -36,10 +38,13 @@ _HOMES = {
     "Stage": "paretovit.spec",
     "Store": "paretovit.store",
     "build": "paretovit.zoo.build",
+    "catalog": "paretovit.zoo.catalog",
     "count": "paretovit.cost.count",
+    "draw": "paretovit.report.draw",
     "measure": "paretovit.cost.measure",
     "open_data": "paretovit.training.data",
     "prepare": "paretovit.cost.prepare",
+    "propose": "paretovit.optimize.propose",
     "resolve": "paretovit.zoo.catalog",
     "train": "paretovit.training.loop",
     "write": "paretovit.report.page",
@@ -54,10 +59,13 @@ __all__ = [
     "Stage",
     "Store",
     "build",
+    "catalog",
     "count",
+    "draw",
     "measure",
     "open_data",
     "prepare",
+    "propose",
     "resolve",
     "train",
     "write",

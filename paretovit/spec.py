@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -52,7 +52,9 @@ class Stage:
     it is read off its spec. `between` is what leads from the stage before (or the stem) into this one. With `share`
     there is one block, applied `depth` times. With `mlp=None` its blocks are a mixer alone. `layer_scale` is the
     model's unless stated. `class_tokens` go through the blocks "among" the patches; or they are set "aside" before
-    `between` and put back behind the last block, as they were or "mixed", once they have heard the patches."""
+    `between` and put back behind the last block, as they were or "mixed", once they have heard the patches. With
+    `width` the blocks, whose `heads` are meant, are as wide as that and the stage is not: one linear map of every token
+    leads into them and one out."""
 
     depth: int
     dim: int
@@ -64,6 +66,12 @@ class Stage:
     share: bool = False
     layer_scale: float | None = None
     class_tokens: str = "among"
+    width: int | None = None
+
+    @property
+    def of_blocks(self) -> Stage:
+        """The same stage as its blocks see it, which know nothing of another width around them."""
+        return self if self.width is None else replace(self, dim=self.width, width=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,19 +125,23 @@ class ModelSpec:
             if self.patch_px < 1:
                 raise UserError(f"{self.name}: patch_px must be at least 1, got {self.patch_px}")
             for stage in self.stages:
-                if min(stage.depth, stage.dim, stage.heads) < 1:
-                    raise UserError(f"{self.name}: depth, dim and heads must be at least 1, got {stage}")
+                if min(stage.depth, stage.dim, stage.heads, stage.of_blocks.dim) < 1:
+                    raise UserError(f"{self.name}: depth, dim and heads must be at least 1, and a width, got {stage}")
                 if stage.class_tokens not in ("among", "aside", "mixed"):
                     raise UserError(
                         f"{self.name}: class_tokens must be 'among', 'aside' or 'mixed', got {stage.class_tokens!r}"
                     )
 
     @property
+    def frames(self) -> int | None:
+        """Of one video, which a stem with an option `frames` takes; None for a model of images."""
+        return dict(self.stem.options).get("frames")
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one image (channels, rows, columns), or of one video (channels, frames, rows, columns), which a stem with
-        an option `frames` takes."""
-        frames = dict(self.stem.options).get("frames")
-        return (self.in_chans, *(() if frames is None else (frames,)), *rows_and_columns(self.image_px))
+        """Of one image (channels, rows, columns), or of one video (channels, frames, rows, columns)."""
+        frames = () if self.frames is None else (self.frames,)
+        return (self.in_chans, *frames, *rows_and_columns(self.image_px))
 
     @property
     def size(self) -> str:

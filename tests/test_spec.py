@@ -137,7 +137,7 @@ def test_every_other_field_changes_the_key(field: str) -> None:
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Stage)])
 def test_every_field_of_a_stage_changes_the_key(field: str) -> None:
-    value = {"depth": 3, "dim": 3, "heads": 3, "class_tokens": "aside"}.get(field, Part("something"))
+    value = {"depth": 3, "dim": 3, "heads": 3, "width": 3, "class_tokens": "aside"}.get(field, Part("something"))
     assert replace(SPEC, stages=(replace(SPEC.stages[0], **{field: value}),)).key != SPEC.key
 
 
@@ -180,6 +180,7 @@ def test_a_part_is_printed_with_its_options() -> None:
         ({"stages": ()}, "at least one stage"),
         ({"stages": (Stage(depth=0, dim=32, heads=2),)}, "depth, dim and heads must be at least 1"),
         ({"stages": (Stage(depth=1, dim=32, heads=-2),)}, "depth, dim and heads must be at least 1"),
+        ({"stages": (Stage(depth=1, dim=32, heads=2, width=0),)}, "at least 1, and a width"),
     ],
 )
 def test_sizes_that_are_no_sizes_are_refused(change: dict[str, Any], message: str) -> None:

@@ -41,6 +41,16 @@ def bootstrap_median(
     return float(low), float(high)
 
 
+def of_rounds(rounds: NDArray[np.float64], sittings: int = 1) -> Interval:
+    """The interval of the median of (rounds, repeats), taken in so many processes one after the other.
+
+    Redrawing rounds does not show how processes of one model differ; what each of them saw lies inside, too.
+    """
+    low, high = bootstrap_median(rounds)
+    medians = [float(np.median(part)) for part in np.array_split(rounds, sittings)]
+    return min(low, *medians), max(high, *medians)
+
+
 def interval(row: Measurement) -> Interval:
     """Where the row's value may lie.
 
@@ -58,12 +68,15 @@ def interval(row: Measurement) -> Interval:
     rounds = _rounds(row)
     if rounds is None:
         return UNKNOWN if row.unit in _TIMED else (row.value, row.value)
-    low, high = bootstrap_median(rounds)
-    # Redrawing rounds does not show how processes of one model differ; what each of them saw lies inside, too.
-    sittings = [float(np.median(part)) for part in np.array_split(rounds, timing.get("sittings", 1))]
-    low, high = min(low, *sittings), max(high, *sittings)
+    low, high = of_rounds(rounds, timing.get("sittings", 1))
     slack = RESOLUTION * abs(row.value)
     return min(low, row.value - slack), max(high, row.value + slack)
+
+
+def round_medians(row: Measurement) -> list[float]:
+    """The median of each round of a timed row, freed of the anchor's drift; empty for a row that claims nothing."""
+    rounds = None if row.value is None or row.origin.timing.get("contended") else _rounds(row)
+    return [] if rounds is None else [float(np.median(one)) for one in rounds]
 
 
 def tells_apart(a: Interval, b: Interval) -> bool:

@@ -19,6 +19,7 @@ from paretovit.cli import (  # noqa: F401
     profile,
     attention,
     train,
+    detect,
     evaluate,
     export,
     publish,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +66,11 @@ StoreUrl = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
 DataName = Annotated[
-    str, typer.Option("--data", help="digits, hfds/PATH, torch/NAME, fake, or a folder of train/ and val/.")
+    str,
+    typer.Option(
+        "--data",
+        help="digits, hfds/PATH, torch/NAME, fake, a folder of train/ and val/; clips: videos/PATH, moving/DATA.",
+    ),
 ]
 
 CalibrationData = Annotated[
@@ -112,6 +118,17 @@ def open_store(url: str, *, create: bool = True) -> Store:
     from paretovit.store import Store
 
     return Store(url, create=create)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """A run that is stopped in here says what is kept, and the command that goes on with it."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        words = ["paretovit", *(word for word in sys.argv[1:] if word != "--no-resume")]
+        typer.echo(f"\n{stop}:\n{shlex.join(words)}", err=True)
+        raise typer.Exit(0) from None
 
 
 @contextmanager

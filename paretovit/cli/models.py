@@ -16,9 +16,9 @@ def models(
 ) -> None:
     """The catalog: taxonomy, paper, published numbers."""
     from paretovit.report.tables import catalog_table
-    from paretovit.zoo.catalog import family_entries
+    from paretovit.zoo.catalog import catalog
 
-    entries = family_entries(family)
+    entries = catalog(family)
     if as_json:
         print_json([entry.to_json() for entry in entries])
     else:

@@ -27,7 +27,7 @@ def publish(
     opened = None
     if data is not None:
         spec, _ = load_model(name)
-        opened = open_data(data, img_size=spec.square_px, in_chans=spec.in_chans, classes=classes)
+        opened = open_data(data, img_size=spec.square_px, in_chans=spec.in_chans, frames=spec.frames, classes=classes)
     made = run(name, out, data=opened)
     if made.needs_paretovit:
         typer.echo("import paretovit  # makes the architecture known to timm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ from paretovit.cli.app import (
     STORE,
     DataName,
     Device,
+    ImgSize,
     Json,
     StoreUrl,
     app,
@@ -30,7 +31,11 @@ def replace(
     out: Annotated[Path, typer.Option("--out", help="Folder of the new checkpoint.")],
     layers: Annotated[list[str] | None, typer.Option("--layers", help="6-11, or 3; from 0; may be repeated.")] = None,
     mixer: Annotated[
-        str | None, typer.Option("--mixer", help="Of the new stages: focal, pooling, ...; one for all, or for each.")
+        list[str] | None,
+        typer.Option(
+            "--mixer",
+            help="Of the new stages: focal, or a,b for each stretch of layers its own; repeated, a model for each.",
+        ),
     ] = None,
     budget: Annotated[
         str | None,
@@ -45,6 +50,9 @@ def replace(
     runtime: Annotated[str, typer.Option("--runtime", help="Where a budget's time is measured.")] = "torch_eager",
     batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Of a budget's peak of memory.")] = 8,
     depth: Annotated[int | None, typer.Option("--depth", help="Of the new stage; as many layers as before.")] = None,
+    width: Annotated[
+        int | None, typer.Option("--width", help="Of its blocks, between two linear maps; as wide as the layers.")
+    ] = None,
     embed: Annotated[bool, typer.Option("--embed", help="A 4x4 convolution in front of the stage.")] = False,
     class_mixer: Annotated[bool, typer.Option("--class-mixer", help="The class token hears the stage.")] = False,
     among: Annotated[bool, typer.Option("--class-token-among", help="The class token goes through it.")] = False,
@@ -56,6 +64,12 @@ def replace(
         Literal["constant", "linear"], typer.Option("--alpha-schedule", help="linear falls to 0.")
     ] = "constant",
     noise: Annotated[float, typer.Option("--noise", help="Share of random images in the distillation.")] = 0.0,
+    distill_data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--distill-data", metavar="DATA[=SHARE]", help="Images to distil on, beside --data's; may be repeated."
+        ),
+    ] = None,
     start: Annotated[
         float,
         typer.Option("--start", help="Of a copy of the parent's stage: share of the parent in its first weights."),
@@ -66,7 +80,9 @@ def replace(
     lr: Annotated[float | None, typer.Option("--lr", help="Short for --set lr=X.")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="The parent has timm's weights.")] = False,
     weights: Annotated[str | None, typer.Option("--weights", help="A file of the parent's, in timm's format.")] = None,
+    img_size: ImgSize = None,
     resume: Annotated[bool, typer.Option(help="Go on with what is in the folder.")] = True,
+    curves: Annotated[bool, typer.Option("--curves", help="Also losses and accuracy after each epoch.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Also the latency of both, on this machine.")] = False,
     device: Device = "cpu",
     store: StoreUrl = STORE,
@@ -81,15 +97,19 @@ def replace(
         raise UserError(
             "say which layers by what, --layers 6-11 --mixer focal; or what it may cost, --budget macs=0.7x"
         )
-    if budget is not None and (layers or mixer or depth or among):
+    if budget is not None and curves:
+        raise UserError("--curves is for one plan; leave it out with --budget")
+    if budget is not None and (layers or mixer or depth or width or among):
         raise UserError("--budget chooses layers, mixers and depth itself; give --mixers to choose from, or no budget")
     if class_mixer and among:
         raise UserError("the class token goes through the stage or is mixed behind it; give one of the two options")
     fields = (("epochs", epochs), ("lr", lr))
     changes = [*(set_ or []), *(f"{field}={value}" for field, value in fields if value is not None)]
     chosen = with_changes(named_recipe(recipe), changes)
-    from paretovit.optimize.replace import Distil, opened, replace_layers
-    from paretovit.optimize.replace_choice import Budget, Chosen, Search, choose_layers
+    from paretovit.optimize.distil import Distil
+    from paretovit.optimize.replace import in_folders, opened, replace_layers
+    from paretovit.optimize.replace_candidates import Budget, Search
+    from paretovit.optimize.replace_choice import Chosen, choose_layers
     from paretovit.optimize.replace_choice_sheet import choice_sheet
     from paretovit.optimize.replace_sheet import replace_sheet
     from paretovit.optimize.replacement import Plan, layer_ranges
@@ -112,7 +132,8 @@ def replace(
                 embed=embed,
                 class_mixer=class_mixer,
             )
-            parent, images = opened(name, data, weights=weights, pretrained=pretrained)
+            parent, images = opened(name, data, weights=weights, pretrained=pretrained, img_size=img_size)
+            distil = distil.with_sets(distill_data or (), images.train)
             with open_store(store) as rows:
                 chosen_by = choose_layers(
                     parent,
@@ -130,31 +151,46 @@ def replace(
                     watching=progress_bar,
                     measuring=measuring,
                 )
-            done = chosen_by.done
+            done = [chosen_by.done]
         else:
             assert layers is not None
             assert mixer is not None
-            parts = tuple(map(Part, _words(mixer)))
-            plan = Plan(
-                layers=layer_ranges(layers),
-                mixer=parts[0] if len(parts) == 1 else parts,
-                depth=depth,
-                embed=embed,
-                class_tokens="mixed" if class_mixer else "among" if among else None,
-            )
-            parent, images = opened(name, data, weights=weights, pretrained=pretrained)
-            with progress_bar(parent.spec.name) as watch:
-                done = replace_layers(
-                    parent, plan, images, chosen, out=out, distil=distil, resume=resume, device=device, progress=watch
-                )
+            options: dict[str, Any] = {
+                "layers": layer_ranges(layers),
+                "depth": depth,
+                "width": width,
+                "embed": embed,
+                "class_tokens": "mixed" if class_mixer else "among" if among else None,
+            }
+            mixed = [tuple(map(Part, _words(text))) for text in dict.fromkeys(mixer)]
+            plans = [Plan(mixer=parts[0] if len(parts) == 1 else parts, **options) for parts in mixed]
+            parent, images = opened(name, data, weights=weights, pretrained=pretrained, img_size=img_size)
+            distil = distil.with_sets(distill_data or (), images.train)
+            done = []
+            for folder, plan in in_folders(out, parent, plans).items():
+                with progress_bar(parent.spec.name) as watch:
+                    made = replace_layers(
+                        parent,
+                        plan,
+                        images,
+                        chosen,
+                        out=folder,
+                        distil=distil,
+                        resume=resume,
+                        curves=curves,
+                        device=device,
+                        progress=watch,
+                    )
+                done.append(made)
     except KeyboardInterrupt as stop:
         words = ["paretovit", *(word for word in sys.argv[1:] if word != "--no-resume")]
         typer.echo(f"\n{stop}:\n{shlex.join(words)}", err=True)
         raise typer.Exit(0) from None
-    specs = [done.replacement.whole, done.replacement.spec]
+    specs = [done[0].replacement.whole, *(one.replacement.spec for one in done)]
     with open_store(store) as rows:
-        found = [*done.parent_rows, *done.rows, *done.counts]
-        rows.append([row for row in found if not rows.has(row.conditions, row.indicator)], specs)
+        found = [*done[0].parent_rows, *(row for one in done for row in (*one.rows, *one.counts))]
+        once = {(row.indicator, row.conditions): row for row in found}.values()
+        rows.append([row for row in once if not rows.has(row.conditions, row.indicator)], specs)
         if measure:
             from paretovit.cost.measure import measure as run
 
@@ -162,7 +198,8 @@ def replace(
                 run(specs, indicators=["latency_s"], device=device, store=rows, progress=progress)
         timed = rows.rows("latency_s", device=device_name(device), runtime="torch_eager") if measure else []
     if as_json:
-        print_json(done.to_json() if chosen_by is None else chosen_by.to_json())
+        told = [one.to_json() for one in done]
+        print_json(chosen_by.to_json() if chosen_by is not None else told[0] if len(told) == 1 else told)
         return
     from paretovit.report.tables import table
 

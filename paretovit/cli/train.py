@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretovit.cli.app import STORE, DataName, Device, Json, StoreUrl, app, open_store, show
+from paretovit.cli.app import STORE, DataName, Device, Json, StoreUrl, app, open_store, resumable, show
 
 if TYPE_CHECKING:
     from paretovit.training.energy import Energy
@@ -31,6 +29,10 @@ def train(
     new_head: Annotated[bool, typer.Option("--new-head", help="A new head where the classes are others.")] = False,
     classes: Annotated[str | None, typer.Option("--classes", help="Only these classes, such as 0-4,7.")] = None,
     per_class: Annotated[int | None, typer.Option("--per-class", help="Only so many training images of each.")] = None,
+    video: Annotated[
+        str | None, typer.Option("--video", help="Make it a model of clips, with joint or divided attention.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option("--frames", help="Of a clip, with --video; 8 by default.")] = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out pictures that cannot be read.")
     ] = False,
@@ -86,28 +88,24 @@ def train(
         pretrained=pretrained,
         new_head=new_head,
         skip_unreadable=skip_unreadable,
+        video=video,
+        frames=frames,
     )
     if per_class is not None:
         chosen = with_changes(chosen, [f"train_images={per_class * begun.data.train.num_classes}"])
     with open_store(store) as rows:
-        try:
-            with progress_bar(begun.spec.name) as watch:
-                result = run(
-                    begun.spec,
-                    begun.data,
-                    chosen,
-                    out=out or Path("runs", name.replace("/", "_")),
-                    resume=resume,
-                    device=device,
-                    begin=begun.begin,
-                    execution=execution,
-                    progress=watch,
-                )
-        except KeyboardInterrupt as stop:
-            typer.echo(
-                f"\n{stop}:\n{shlex.join(['paretovit', *(w for w in sys.argv[1:] if w != '--no-resume')])}", err=True
+        with resumable(), progress_bar(begun.spec.name) as watch:
+            result = run(
+                begun.spec,
+                begun.data,
+                chosen,
+                out=out or Path("runs", (name if video is None else begun.spec.name).replace("/", "_")),
+                resume=resume,
+                device=device,
+                begin=begun.begin,
+                execution=execution,
+                progress=watch,
             )
-            raise typer.Exit(0) from None
         if not result.is_first:
             return
         rows.append([row for row in result.rows if not rows.has(row.conditions, row.indicator)], [begun.spec])

@@ -232,5 +232,5 @@ def test_what_operators_take_is_told_when_the_file_has_gone(runtime, batch):
     assert {"linear", "norm", "convolution", "element-wise"} <= groups
     assert groups & {"attention matmul", "fused attention"}
     assert "other" not in groups
-    assert all(op.group in GROUPS and op.seconds >= 0 and op.layer is None for op in session.profile())
+    assert all(op.group in GROUPS and op.seconds >= 0 for op in session.profile())
     torch.testing.assert_close(torch.as_tensor(session()), model(batch).detach(), rtol=1e-4, atol=1e-4)
