@@ -45,7 +45,7 @@ def test_tables_of_timm_are_imported_once_and_answer_which_model_to_favor(run):
     assert run("import", "timm-results", "tables")[1].startswith("0 new rows")
     code, out, err = run("favor", "--min", "top1=80%", "--min", "images_per_s=1k", "--device", "4090")
     assert (code, err) == (0, "")
-    assert "Of 2 models 1 keeps top-1 accuracy ≥ 80.00% and throughput ≥" in " ".join(out.split())
+    assert "Of 2 models 1 keeps published top-1 accuracy ≥ 80.00% and published throughput ≥" in " ".join(out.split())
     assert "timm benchmark-infer-amp-nchw-pt291-cu128-4090" in out  # the source is said
     assert max(map(len, out.splitlines())) <= 100
     code, out, _ = run("favor", "--min", "images_per_s=10k", "--json")

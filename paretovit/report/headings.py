@@ -220,6 +220,8 @@ def _heading(table: Table, at: int, recipes: Mapping[str, str]) -> Heading:
         title, lower = INDICATORS.fact(name, "title", name), INDICATORS.fact(name, "lower_is_better", True)
     else:
         title, lower = name, True
+    if column.conditions.source is not None:
+        title = f"published {title}"
     aside = [c for c in table.columns if c.indicator == name and _set_aside(table, c)]
     alike = [c for c in table.columns if c.indicator == name and (c not in aside or column in aside)]
     # columns that differ in their seed differ in something else too: see `over_seeds`
