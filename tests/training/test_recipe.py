@@ -88,7 +88,7 @@ def test_without_warm_up_the_first_rate_is_the_full_one_and_the_last_is_near_the
 def test_a_constant_rate_stays_after_the_warm_up():
     recipe = replace(DEMO, epochs=3, lr=1.0, warmup_epochs=1, schedule="constant")
     assert [lr_at(recipe, step, 4) for step in (0, 3, 4, 11)] == [0.25, 1.0, 1.0, 1.0]
-    with pytest.raises(UserError, match="schedule must be cosine or constant, got line"):
+    with pytest.raises(UserError, match="schedule must be cosine, constant or step, got line"):
         replace(DEMO, schedule="line")
 
 
