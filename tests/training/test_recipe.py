@@ -92,6 +92,12 @@ def test_a_constant_rate_stays_after_the_warm_up():
         replace(DEMO, schedule="line")
 
 
+def test_a_rate_in_steps_falls_to_a_tenth_when_a_fifth_of_the_epochs_is_left():
+    recipe = replace(DEMO, epochs=5, lr=1.0, warmup_epochs=1, schedule="step")
+    rates = [lr_at(recipe, step, 4) for step in range(20)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0] + 12 * [1.0] + 4 * [0.1])
+
+
 def test_a_number_of_images_may_be_none():
     assert with_changes(DEMO, ["train_images=500"]).train_images == 500
     assert with_changes(DEMO, ["train_images=500", "train_images=none"]).train_images is None
