@@ -32,7 +32,7 @@ def script(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.syspath_prepend(str(QUEUE))
     yield importlib.import_module
-    for name in ("bm_memory", "costs", "lease", "memory", "rows"):
+    for name in ("bm_memory", "costs", "pieces", "memory", "rows"):
         if name not in before:
             sys.modules.pop(name, None)
 

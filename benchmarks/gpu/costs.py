@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import lease
+import pieces
 from rows import carry_out
 
 from paretovit import resolve
@@ -60,7 +60,7 @@ def asked_of(runtime: str) -> list[str]:
 
 def main(options: argparse.Namespace) -> int:
     """The number of steps that are left."""
-    end, left = lease.end_of(options), 0
+    end, left = pieces.end_of(options), 0
     specs = [resolve(name) for name in options.models]
     for runtime in here(options.runtimes):
         for at in range(0, len(specs), _TOGETHER):
@@ -81,9 +81,9 @@ def main(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    parser = lease.arguments(__doc__)
+    parser = pieces.arguments(__doc__)
     parser.add_argument("--models", nargs="+", default=list(PANEL))
     parser.add_argument("--runtimes", nargs="+", default=list(ORDER))
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("-b", "--batch-size", type=int, default=64, help="images per training step and peak of memory")
-    lease.run(main, parser.parse_args())
+    pieces.run(main, parser.parse_args())

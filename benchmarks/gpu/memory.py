@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import lease
+import pieces
 from bm_memory import gather, peaks, rows_of, verdict, zoo
 
 from paretovit import Measurement, resolve
@@ -45,18 +45,18 @@ def main(options: argparse.Namespace) -> int:
     """The number of steps that are left."""
     device = None if options.foretell else options.device
     specs = [resolve(name) for name in options.models or zoo()]
-    left = gather(specs, options.out, batch_sizes=options.batches, device=device, until=lease.end_of(options))
+    left = gather(specs, options.out, batch_sizes=options.batches, device=device, until=pieces.end_of(options))
     rows = rows_of(options.out)
     print("\n".join([*verdict(rows), *with_a_constant(rows)]))
     return left
 
 
 if __name__ == "__main__":
-    parser = lease.arguments(__doc__)
+    parser = pieces.arguments(__doc__)
     parser.add_argument("--models", nargs="+", default=None, help="the zoo by default")
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--foretell", action="store_true", help="predict only, for which no device is needed")
     options = parser.parse_args()
     if options.foretell:
         options.device = "cpu"
-    lease.run(main, options)
+    pieces.run(main, options)

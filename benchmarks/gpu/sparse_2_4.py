@@ -18,7 +18,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import lease
+import pieces
 
 from paretovit.cost.folders import RUNTIMES
 from paretovit.cost.measure import measure
@@ -44,7 +44,7 @@ def sparse(spec: ModelSpec) -> ModelSpec:
 
 def main(options: argparse.Namespace) -> int:
     """The number of steps that are left."""
-    end = lease.end_of(options)
+    end = pieces.end_of(options)
     options.runs.mkdir(parents=True, exist_ok=True)
     dtypes = options.dtypes or (["float32"] if options.device == "cpu" else ["float16", "bfloat16"])
     specs = [resolve(name) for name in options.models]
@@ -82,10 +82,10 @@ def main(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    parser = lease.arguments(__doc__)
+    parser = pieces.arguments(__doc__)
     parser.add_argument("--roofs", type=Path, required=True, help="JSON lines of the products' rates")
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--dtypes", nargs="+", default=None)
     parser.add_argument("--runs", type=Path, default=Path("runs/sparse_2_4"))
-    lease.run(main, parser.parse_args())
+    pieces.run(main, parser.parse_args())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import lease
+import pieces
 from training_queue import Job, arguments, run
 
 KINDS = ("vit", "vip", "vil", "vin", "fnet", "mixer")
@@ -23,7 +23,7 @@ MODELS = [f"vix_{hybrid}{kind}_patch1_32" for hybrid in ("", "hybrid_") for kind
 if __name__ == "__main__":
     parser = arguments(__doc__ or "", recipe="vix", changes=[], minutes=9, device="cuda")
     parser.set_defaults(seeds=[0])
-    lease.run(
+    pieces.run(
         lambda options: run([Job(model, seed) for seed in options.seeds for model in MODELS], options),
         parser.parse_args(),
     )
