@@ -29,12 +29,13 @@ class _Hook(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != "timm":
             return None
-        sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
+                if self in sys.meta_path:  # whoever only asks whether timm is there leaves the hook in its place
+                    sys.meta_path.remove(self)
                 run(module)
                 _register()
 

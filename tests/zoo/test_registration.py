@@ -51,6 +51,16 @@ def test_importing_us_does_not_import_timm_or_torch_and_leaves_one_hook() -> Non
     assert printed == ["False", "False", "1", "0"]
 
 
+def test_asking_whether_timm_is_there_is_not_importing_it() -> None:
+    printed = run(
+        "import importlib.util, paretovit",
+        "importlib.util.find_spec('timm')",
+        "import timm",
+        "print(timm.is_model('performer_tiny_patch16_224'))",
+    )
+    assert printed == ["True"]
+
+
 def test_takes_the_arguments_that_timms_scripts_pass() -> None:
     import timm
 
