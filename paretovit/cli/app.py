@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from paretovit.measurement import Measurement
     from paretovit.spec import ModelSpec
     from paretovit.store import Store
+    from paretovit.training.loop import TrainResult
 
 STORE = os.environ.get("PARETOVIT_STORE", "paretovit.sqlite")
 
@@ -129,6 +130,15 @@ def resumable() -> Iterator[None]:
         words = ["paretovit", *(word for word in sys.argv[1:] if word != "--no-resume")]
         typer.echo(f"\n{stop}:\n{shlex.join(words)}", err=True)
         raise typer.Exit(0) from None
+
+
+def show_trained(result: TrainResult, spec: ModelSpec, rows: Store, as_json: bool) -> None:
+    """Keep and print what came of a training; of several processes one does."""
+    if not result.is_first:
+        return
+    rows.append([row for row in result.rows if not rows.has(row.conditions, row.indicator)], [spec])
+    show(result.rows, as_json)
+    typer.echo(f"checkpoint: {result.checkpoint}", err=True)
 
 
 @contextmanager

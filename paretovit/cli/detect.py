@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paretovit.cli.app import STORE, Device, Json, StoreUrl, app, open_store, resumable, show
+from paretovit.cli.app import STORE, Device, Json, StoreUrl, app, open_store, resumable, show, show_trained
 
 
 @app.command()
@@ -61,8 +61,4 @@ def detect(
                 execution=Execution(workers=workers),
                 progress=watch,
             )
-        if not result.is_first:
-            return
-        rows.append([row for row in result.rows if not rows.has(row.conditions, row.indicator)], [begun.spec])
-    show(result.rows, as_json)
-    typer.echo(f"checkpoint: {result.checkpoint}", err=True)
+        show_trained(result, begun.spec, rows, as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretovit.cli.app import STORE, DataName, Device, Json, StoreUrl, app, open_store, resumable, show
+from paretovit.cli.app import STORE, DataName, Device, Json, StoreUrl, app, open_store, resumable, show_trained
 
 if TYPE_CHECKING:
     from paretovit.training.energy import Energy
@@ -106,11 +106,7 @@ def train(
                 execution=execution,
                 progress=watch,
             )
-        if not result.is_first:
-            return
-        rows.append([row for row in result.rows if not rows.has(row.conditions, row.indicator)], [begun.spec])
-    show(result.rows, as_json)
-    typer.echo(f"checkpoint: {result.checkpoint}", err=True)
+        show_trained(result, begun.spec, rows, as_json)
 
 
 def _energy(device: str, assume: list[str]) -> Energy:
