@@ -3,7 +3,8 @@
 On a CPU torch gives products of matrices in single precision to MKL, which does not use AVX-512 on processors that are
 not Intel's, and convolutions to oneDNN, which does. A linear map of N vectors is a 1 x 1 convolution of N pixels; in
 channels-last layout both have the same bytes, so that nothing is copied. Sums are taken in another order, so that
-outputs and gradients agree to rounding. LOG.md has what it brings.
+outputs and gradients agree to rounding. On a single thread torch gives a 1 x 1 convolution to oneDNN only from 16
+images on, so the images of a batch stay what they are. LOG.md has what it brings.
 """
 
 from __future__ import annotations
@@ -57,6 +58,6 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear` of x (..., D) by a weight (E, D) as a 1 x 1 convolution: (..., E)."""
-    pixels = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+    pixels = x.reshape(len(x), -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
     out = F.conv2d(pixels, weight[:, :, None, None], bias)
     return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))

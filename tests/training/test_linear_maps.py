@@ -75,6 +75,20 @@ def test_small_maps_and_other_types_stay_as_they_are() -> None:
     assert "convolution" in called.names
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_onednn_does_them_on_a_single_thread_too(threads: int) -> None:
+    x, weight = torch.randn(16, linear_maps.FEWEST // 1024, 8), torch.randn(8, 8)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.profiler.profile() as profile:
+            convolved(x, weight)
+    finally:
+        torch.set_num_threads(before)
+    assert "aten::mkldnn_convolution" in {event.name for event in profile.events()}
+
+
 @pytest.mark.parametrize(
     ("device", "dtype", "processor", "capability", "expected"),
     [
