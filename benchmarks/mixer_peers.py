@@ -211,25 +211,26 @@ def fnet(ours: Mixer, dim: int, heads: int) -> nn.Module:
 def focal_of_transformers(ours: Mixer, dim: int, heads: int) -> nn.Module:
     config = FocalNetConfig(focal_levels=[ours.levels], focal_windows=[ours.kernels[0]])
     theirs = FocalNetModulation(config, 0, dim)
-    theirs.projection_in.load_state_dict(ours.f.state_dict())
+    theirs.projection_in.load_state_dict(as_linear(ours.f))
     for conv, layer in zip(ours.convs, theirs.focal_layers, strict=True):
         layer[0].load_state_dict(conv.state_dict())
-    theirs.projection_context.load_state_dict(as_convolution(ours.h))
-    theirs.projection_out.load_state_dict(ours.proj.state_dict())
+    theirs.projection_context.load_state_dict(ours.h.state_dict())
+    theirs.projection_out.load_state_dict(as_linear(ours.proj))
     return theirs
 
 
 def focal_of_timm(ours: Mixer, dim: int, heads: int) -> nn.Module:
     theirs = FocalModulation(dim, focal_window=ours.kernels[0], focal_level=ours.levels)
     for name in ("f", "h", "proj"):
-        getattr(theirs, name).load_state_dict(as_convolution(getattr(ours, name)))
+        getattr(theirs, name).load_state_dict(getattr(ours, name).state_dict())
     for conv, layer in zip(ours.convs, theirs.focal_layers, strict=True):
         layer[0].load_state_dict(conv.state_dict())
     return theirs
 
 
-def as_convolution(linear: nn.Linear) -> dict[str, Tensor]:
-    return {"weight": linear.weight[:, :, None, None], "bias": linear.bias}
+def as_linear(conv: nn.Conv2d) -> dict[str, Tensor]:
+    """Of a convolution of single pixels."""
+    return {"weight": conv.weight[:, :, 0, 0], "bias": conv.bias}
 
 
 def pooling(ours: Mixer, dim: int, heads: int) -> nn.Module:

@@ -92,7 +92,8 @@ class Sinkhorn(Mixer):
             if self.short:
                 bias = self._bias(log_BHMM).flatten(0, 1).unsqueeze(2).to(heard.dtype)
         # blocks go in the place of heads: the output lies there as (.., slot, block, width)
-        out = attend(q_BHSK.reshape(B * H, M, C, K), heard[0], heard[1], bias=bias)
+        k_heard, v_heard = heard.unbind(0)
+        out = attend(q_BHSK.reshape(B * H, M, C, K), k_heard, v_heard, bias=bias)
         out_BSD = out.view(B, H, M, C, K).permute(0, 2, 3, 1, 4).reshape(B, M * C, D)
         return self.proj(out_BSD if self.back is None else out_BSD.index_select(1, self.back))
 
