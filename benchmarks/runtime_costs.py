@@ -1,17 +1,19 @@
 """What every architecture on the skeleton costs on every runtime of this machine's CPU, by every indicator.
 
-    python benchmarks/runtime_costs.py results/runtime_costs.jsonl
+    python benchmarks/runtime_costs.py --artifacts FOLDER --export-only
+    python benchmarks/runtime_costs.py --artifacts FOLDER --out results/runtime_costs.jsonl
     paretovit store import results/runtime_costs.jsonl --store rows.sqlite
     paretovit report --store rows.sqlite --out report
 
-Four blocks of width 64 at patch 4 and 32 px, one thread. A model that a runtime cannot take is a row that names the
-operator; accuracies are in another file (`zoo_digits.py`). What the file has already is not measured again, and a
-process that is killed goes on where it was.
+Four blocks of width 64 at patch 4 and 32 px, one thread, batches of 4 where an indicator wants one. The runtimes are
+those that are installed, or those named: LiteRT wants an environment of its own. Exports take longer than what is
+measured, and no quiet machine; so they come first. A model that a runtime cannot take is a row that names the operator.
+What the file has already is not measured again, and a process that is killed goes on where it was.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from rows import carry_out
@@ -21,13 +23,32 @@ from paretovit.cost.folders import RUNTIMES
 from paretovit.cost.measure import Care, usual_indicators
 from paretovit.zoo.catalog import ARCHITECTURES
 
+BATCH = 4
 
-def main(out: Path) -> None:
-    specs = [resolve(f"{name}_pico_patch4_32") for name in ARCHITECTURES]
+
+def main() -> None:
     here = [name for name in RUNTIMES.names() if "cpu" in RUNTIMES[name].devices and not RUNTIMES[name].missing()]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("results/runtime_costs.jsonl"))
+    parser.add_argument("--artifacts", type=Path, default=None, help="folder where exported files are kept")
+    parser.add_argument("--export-only", action="store_true", help="fill --artifacts and measure nothing yet")
+    parser.add_argument("--runtimes", nargs="+", default=here)
+    parser.add_argument("--models", nargs="+", default=[f"{name}_pico_patch4_32" for name in ARCHITECTURES])
+    options = parser.parse_args()
     care = Care(rounds=5, sittings=1, group=12)
-    carry_out(specs, out, indicators=usual_indicators(), batch_size=8, care=care, runtimes=here, threads=1)
+    carry_out(
+        [resolve(name) for name in options.models],
+        options.out,
+        indicators=usual_indicators(),
+        batch_size=BATCH,
+        max_batch=BATCH,
+        care=care,
+        runtimes=options.runtimes,
+        threads=1,
+        artifacts=options.artifacts,
+        export_only=options.export_only,
+    )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

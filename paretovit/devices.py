@@ -51,27 +51,30 @@ def device_name(device: str = "cpu") -> str:
     return f"{processor()}, {num_threads()} core{'s' if num_threads() > 1 else ''}"
 
 
-def origin(how: str, **timing: Any) -> Origin:
-    """Where a row made now comes from; `timing` goes into it as it is."""
+def origin(how: str, *, libraries: tuple[str, ...] = (), **timing: Any) -> Origin:
+    """Where a row made now comes from: also by these libraries' versions. `timing` goes into it as it is."""
     return Origin(
         how=how,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_commit(),
-        versions=dict(_versions()),
+        versions=versions(libraries),
         machine=dict(_machine()),
         timing=timing,
     )
 
 
+def versions(libraries: tuple[str, ...] = ()) -> dict[str, str]:
+    """Of python, of what everything rests on, and of these libraries; one that is not installed has none."""
+    found = {name: _version(name) for name in (*_LIBRARIES, *libraries)}
+    return {"python": platform.python_version(), **{name: number for name, number in found.items() if number}}
+
+
 @cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    found = [("python", platform.python_version())]
-    for library in _LIBRARIES:
-        try:
-            found.append((library, version(library)))
-        except PackageNotFoundError:
-            continue
-    return tuple(found)
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
 
 
 @cache

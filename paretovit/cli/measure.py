@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,6 +54,16 @@ def measure(
         list[str] | None,
         typer.Option("--assume", help="NAME=VALUE: watts, g_per_kwh, usd_per_hour or memory_gb; may be repeated."),
     ] = None,
+    max_batch: Annotated[
+        int, typer.Option("--max-batch", help="Largest batch that the search for the best one tries.", min=1)
+    ] = 256,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option("--artifacts", help="Folder where the files that runtimes run are kept and found again."),
+    ] = None,
+    export_only: Annotated[
+        bool, typer.Option("--export-only", help="Fill --artifacts on all cores, and measure nothing yet.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Measure what the store has, too.")] = False,
     img_size: ImgSize = None,
     in_chans: InChans = None,
@@ -88,6 +99,9 @@ def measure(
                 progress=progress,
                 assume=stated,
                 calibration=images,
+                max_batch=max_batch,
+                artifacts=artifacts,
+                export_only=export_only,
             )
         keys = {spec.key for spec in specs}
         show([row for row in rows.rows() if row.conditions.spec in keys and row.origin.how != "trained"], as_json)

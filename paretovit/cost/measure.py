@@ -13,6 +13,8 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from paretovit.store import Store
 from paretovit.zoo.catalog import resolve
 
 BUSY = 0.08  # share of a visit that others may take; on a quiet machine it is 0 to 0.02
+_SEARCHED = (1, 2, 4, 8)  # the batch sizes that the search for the best one hardly ever ends before
 FLAGGED = 0.2  # share of busy rounds past which a row is flagged; the median does not feel fewer
 
 
@@ -83,6 +86,9 @@ def measure(
     progress: Progress | None = None,
     assume: Mapping[str, float] | None = None,
     calibration: Calibration | None = None,
+    max_batch: int = Setting.max_batch,
+    artifacts: Path | None = None,
+    export_only: bool = False,
 ) -> list[Measurement]:
     """Measures what `store` does not have yet of the models under every runtime, and returns the new rows.
 
@@ -93,6 +99,9 @@ def measure(
     again        measures what the store has, too
     assume       what cannot be measured and is stated instead, such as a price; see `cost/assumptions.py`
     calibration  the real images that `dtype="int8"` takes; which ones is a condition of the rows
+    max_batch    largest batch that the search for the best one tries; another than the default is a condition
+    artifacts    folder in which the files that runtimes run are kept, and looked for first; see `cost/artifacts.py`
+    export_only  exports into `artifacts` what is to be measured, on all cores at once, and measures nothing
 
     Rows go into the store as they are made, so an interruption loses at most the rounds under way. What cannot
     be measured is a row with a `why`. The first model is the anchor. Raises `UserError` for unknown names, and
@@ -107,13 +116,17 @@ def measure(
         visit_s=(care or Care()).visit_s,
         assumed=checked(assume or {}),
         calibration=calibration,
+        max_batch=max_batch,
+        artifacts=None if artifacts is None else artifacts.absolute(),
     )
     check(specs, runtimes, setting)
+    if export_only and artifacts is None:
+        raise UserError("--export-only wants --artifacts FOLDER, where the files are then found again")
     names = list(indicators) if indicators is not None else usual_indicators()
     run = _Run(specs, [(name, INDICATORS[name]()) for name in names], store, care or Care(), progress or Progress())
     for runtime in runtimes:
         run.plan(replace(setting, runtime=runtime), again)
-    run.carry_out()
+    run.carry_out(export_only=export_only)
     return run.made
 
 
@@ -141,7 +154,8 @@ def check(specs: Sequence[ModelSpec], runtimes: Sequence[str], setting: Setting)
     check_dtype(setting.dtype, setting.calibration)
     if setting.calibration is not None:
         setting.calibration(specs[0])  # what is wrong with the data is said now, and not in every row
-    for field_, value in (("threads", setting.threads), ("batch size", setting.batch_size)):
+    sizes = {"threads": setting.threads, "batch size": setting.batch_size, "largest batch": setting.max_batch}
+    for field_, value in sizes.items():
         if value < 1:
             raise UserError(f"{field_} must be at least 1, got {value}")
     for name in runtimes:
@@ -213,7 +227,7 @@ class _Run:
     def _pairs(task: _Task) -> list[tuple[Conditions, str]]:
         return [(conditions_of(task.spec, indicator, task.setting), name) for name, indicator in task.wanted]
 
-    def carry_out(self) -> None:
+    def carry_out(self, *, export_only: bool = False) -> None:
         if not self.tasks:
             return
         with Nursery() as nursery:
@@ -222,13 +236,45 @@ class _Run:
                 if anchor in self.tasks:
                     tasks.insert(0, anchor)
                 for at in range(0, len(tasks), self.care.group):
-                    self._group(nursery, tasks[at : at + self.care.group], anchor)
+                    self._group(nursery, tasks[at : at + self.care.group], anchor, export_only=export_only)
 
-    def _group(self, nursery: Nursery, tasks: list[_Task], anchor: _Task) -> None:
+    def _group(self, nursery: Nursery, tasks: list[_Task], anchor: _Task, *, export_only: bool) -> None:
         everyone = tasks if anchor in tasks else [anchor, *tasks]
         for task in everyone:
-            task.folder = nursery.folder()
+            task.folder = nursery.folder() if task.setting.artifacts is None else None
             task.worker = nursery.worker(task.spec, task.setting, task.folder)
+        self._lay_out(tasks)
+        if not export_only:
+            self._measure(nursery, tasks, anchor)
+        for task in everyone:
+            if task.worker is not None:
+                task.worker.close()
+                task.worker = None
+            if task.folder is not None:
+                shutil.rmtree(task.folder, ignore_errors=True)  # weights are in it, once per batch size
+
+    def _lay_out(self, tasks: Sequence[_Task]) -> None:
+        """Exports and compiles on all cores at once, where that takes long: nothing is timed meanwhile."""
+
+        def lay_out(task: _Task) -> None:
+            with suppress(Unmeasurable):  # whoever measures hears it again, and makes it a row
+                for batch_size, training in _calls_of(task):
+                    _worker(task).lay_out(batch_size, training=training, timeout_s=self.care.timeout_s)
+                    done = f"{task.spec.name}: {task.setting.runtime} is ready for batches of {batch_size}"
+                    self.progress.step(done, 0)
+
+        slow = [task for task in tasks if RUNTIMES[task.setting.runtime].prepares]
+        if slow:
+            with ThreadPoolExecutor(max(1, num_threads() // slow[0].setting.threads)) as pool:
+                try:
+                    list(pool.map(lay_out, slow))
+                except BaseException:  # Ctrl-C among them: no thread is to wait for an export to end
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    for task in slow:
+                        _worker(task).close()
+                    raise
+
+    def _measure(self, nursery: Nursery, tasks: list[_Task], anchor: _Task) -> None:
         for task in tasks:
             for name, indicator in task.wanted:
                 if indicator.kind in ("static", "once"):
@@ -242,12 +288,6 @@ class _Run:
             for name, indicator in task.wanted:
                 if isinstance(indicator, Derived):
                     self._derive(task, name, indicator)
-        for task in everyone:
-            if task.worker is not None:
-                task.worker.close()
-                task.worker = None
-            if task.folder is not None:
-                shutil.rmtree(task.folder, ignore_errors=True)  # weights are in it, once per batch size
 
     def _once(self, nursery: Nursery, task: _Task, name: str, indicator: Indicator) -> None:
         how = indicator.how
@@ -393,6 +433,7 @@ class _Run:
         why: str = "",
         **timing: Any,
     ) -> None:
+        libraries = () if indicator.kind == "static" else RUNTIMES[task.setting.runtime].packages()
         row = Measurement(
             model=task.spec.name,
             indicator=name,
@@ -400,12 +441,26 @@ class _Run:
             value=value,
             samples=samples,
             conditions=conditions_of(task.spec, indicator, task.setting),
-            origin=origin(how, **timing),
+            origin=origin(how, libraries=libraries, **timing),
             why=why,
         )
         if self.store is not None:
             self.store.append([row], [task.spec])
         self.made.append(row)
+
+
+def _calls_of(task: _Task) -> list[tuple[int, bool]]:
+    """Batch sizes, and whether of training, that what is wanted of a task is sure to call for."""
+    trains, calls = RUNTIMES[task.setting.runtime].trains, set()
+    for _, indicator in task.wanted:
+        if indicator.kind in ("static", "derived"):
+            continue
+        training = getattr(indicator, "training", False)
+        if training and not trains:
+            continue
+        sizes = {"": [], "one": [1], "asked": [task.setting.batch_size], "best": _SEARCHED}[indicator.batch]
+        calls |= {(size, training) for size in sizes if size <= max(task.setting.max_batch, task.setting.batch_size)}
+    return sorted(calls)
 
 
 def _contended(busy: Sequence[float]) -> bool:

@@ -7,6 +7,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from paretovit.cost.artifacts import kept_in
 from paretovit.cost.choose import chosen, tensors_of
 from paretovit.cost.counting import Count, count
 from paretovit.cost.runtimes import FileRuntime, Runtime, Session
@@ -43,6 +45,7 @@ class Setting:
     max_batch    largest batch size that the search for the best one tries
     visit_s      seconds that one visit to a model should take
     assumed      what the user states and nobody can measure, such as a price; see `cost/assumptions.py`
+    artifacts    folder in which the files that runtimes run are kept for later measurings; None: they are not
     """
 
     runtime: str = "torch_eager"
@@ -54,6 +57,7 @@ class Setting:
     visit_s: float = 0.15
     assumed: tuple[tuple[str, float], ...] = ()
     calibration: Calibration | None = None
+    artifacts: Path | None = None
 
     @property
     def tensors(self) -> torch.dtype:
@@ -134,23 +138,40 @@ class Subject:
         It lies in a folder of its own, with whatever belongs to it. Raises `Unmeasurable` for a runtime that has no
         file or does not take the model; a later process then hears the same without trying again.
         """
-        home, draft, refused = (self.folder / name for name in (f"{batch_size}", f".{batch_size}", "refused"))
+        home, refused = self.folder / f"{batch_size}", self.folder / "refused"
         if refused.exists():
             raise Unmeasurable(refused.read_text(encoding="utf-8"))
         name = f"model{self.runtime.suffix}"
         if not home.exists():
-            shutil.rmtree(draft, ignore_errors=True)  # of a process that was ended while it exported
-            draft.mkdir()
-            try:
-                self.runtime.export(self.module.eval(), self.batch(batch_size), draft / name)
-            except Unmeasurable as error:
-                refused.write_text(str(error), encoding="utf-8")
-                raise
-            draft.rename(home)
+            # a draft of this process's own: another may export the same at this moment
+            with tempfile.TemporaryDirectory(prefix=f".{batch_size}-", dir=self.folder) as draft:
+                made = Path(draft, "made")
+                made.mkdir()
+                try:
+                    self.runtime.export(self.module.eval(), self.batch(batch_size), made / name)
+                except Unmeasurable as error:
+                    said = Path(draft, "refused")
+                    said.write_text(str(error), encoding="utf-8")
+                    said.replace(refused)
+                    raise
+                with suppress(OSError):  # the other one was first
+                    made.rename(home)
         return home / name
+
+    def lay_out(self, batch_size: int, *, training: bool = False) -> None:
+        """Does what takes a runtime long before its first call and is found again by later processes: the file is
+        exported; where there is none, the model is called once, for compilers keep what they compiled."""
+        if isinstance(self.runtime, FileRuntime) and not training:
+            self.artifact(batch_size)
+        else:
+            self.call_s(self.session(batch_size, training=training))
 
     @cached_property
     def folder(self) -> Path:
+        if self.setting.artifacts is not None:
+            kept = kept_in(self.setting.artifacts, self.spec, self.setting)
+            kept.mkdir(parents=True, exist_ok=True)
+            return kept
         if self._folder is not None:
             return self._folder
         own = tempfile.mkdtemp(prefix="paretovit-")
@@ -219,8 +240,9 @@ class Subject:
             took[size] += self._search_visit(size)
         curve = [[float(size), size / min(s)] for size, s in took.items()]
         self.best_batch_size = int(max(curve, key=lambda point: point[1])[0])
-        for size in took.keys() - {1, self.best_batch_size, self.setting.batch_size}:
-            shutil.rmtree(self.folder / f"{size}", ignore_errors=True)  # weights are in each of them
+        if self.setting.artifacts is None:
+            for size in took.keys() - {1, self.best_batch_size, self.setting.batch_size}:
+                shutil.rmtree(self.folder / f"{size}", ignore_errors=True)  # weights are in each of them
         return self.best_batch_size, curve
 
     def _search_visit(self, batch_size: int) -> list[float]:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from paretovit.errors import Unmeasurable, UserError
@@ -41,6 +42,7 @@ class Nursery:
     def __init__(self) -> None:
         self._dir = tempfile.TemporaryDirectory(prefix="paretovit-")
         self._key = secrets.token_bytes(32)
+        self._turn = Lock()  # several threads may ask how their workers ended
         self._listener = Listener(str(Path(self._dir.name, "socket")), "AF_UNIX", backlog=64, authkey=self._key)
         environment = {
             **os.environ,
@@ -89,8 +91,9 @@ class Nursery:
 
     def status(self, pid: int) -> int | None:
         """How a worker ended, as `os.waitstatus_to_exitcode` says it; None while it runs."""
-        self._pipe.send(("status", pid))
-        return self._pipe.recv()
+        with self._turn:
+            self._pipe.send(("status", pid))
+            return self._pipe.recv()
 
     def __enter__(self) -> Nursery:
         return self
@@ -116,11 +119,15 @@ class Worker:
         """Prepares the indicator, as an earlier process found `before`: what it found, and how busy others were."""
         return self._ask(("settle", indicator, before), timeout_s)
 
+    def lay_out(self, batch_size: int, *, training: bool, timeout_s: float) -> None:
+        """Exports or compiles for batches of that size, so that later processes of this model find it done."""
+        self._ask(("lay out", batch_size, training), timeout_s)
+
     def visit(self, indicator: str, *, timeout_s: float) -> Visit:
         """One visit's samples."""
         return self._ask(("visit", indicator, None), timeout_s)
 
-    def _ask(self, request: tuple[str, str, dict[str, Any] | None], timeout_s: float) -> Any:
+    def _ask(self, request: tuple[str, Any, Any], timeout_s: float) -> Any:
         """Raises `Unmeasurable` for what the model or the machine cannot do, a hang and a crash among it."""
         if self._gone:
             raise Unmeasurable(self._gone)
@@ -153,9 +160,9 @@ class Worker:
         return f"its process ended with exit code {status}"
 
     def close(self) -> None:
-        self._pipe.close()
         with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)  # first: another thread may wait for what it says
+        self._pipe.close()
 
 
 def nursery() -> None:
@@ -207,6 +214,10 @@ def _work(address: str, key: bytes) -> None:
                 if subject is None:
                     _set_up(setting)
                     subject = Subject(spec, setting, folder=folder)
+                if request == "lay out":
+                    subject.lay_out(name, training=before)
+                    pipe.send(("ok", None))
+                    continue
                 indicator = INDICATORS[name]()
                 if request == "visit":
                     indicator.wake(subject)

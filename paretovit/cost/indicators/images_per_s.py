@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from paretovit.cost.indicators import Timed
-from paretovit.cost.subject import Subject
+from paretovit.cost.subject import Setting, Subject
 
 
 class ImagesPerS(Timed):
     """Images per second at the batch size where most are done, which is searched for.
 
-    The curve over batch sizes is kept with the row.
+    The curve over batch sizes is kept with the row; a limit of the search that was asked for is a condition.
     """
 
     title = "throughput"
@@ -22,6 +22,10 @@ class ImagesPerS(Timed):
 
     def batch_size(self, subject: Subject) -> int:
         return subject.best_batch_size
+
+    def assumptions(self, setting: Setting) -> tuple[tuple[str, Any], ...]:
+        limit = () if setting.max_batch == Setting.max_batch else (("max_batch", setting.max_batch),)
+        return (*super().assumptions(setting), *limit)
 
     def settle(self, subject: Subject, before: dict[str, Any] | None = None) -> dict[str, Any]:
         if before:

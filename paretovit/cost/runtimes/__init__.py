@@ -47,6 +47,7 @@ class Runtime(ABC):
     dtypes     data types that it computes in
     suffix     of the file that `export` writes; empty if it has none
     libraries  modules that it imports, beyond those of the core
+    prepares   True if it works for seconds before the first call, and leaves what later processes find again
     """
 
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
@@ -54,6 +55,12 @@ class Runtime(ABC):
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16", "float16")
     suffix: ClassVar[str] = ""
     libraries: ClassVar[tuple[str, ...]] = ()
+    prepares: ClassVar[bool] = False
+
+    @classmethod
+    def packages(cls) -> tuple[str, ...]:
+        """The packages that `libraries` are part of."""
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in cls.libraries))
 
     @classmethod
     @abstractmethod
@@ -97,6 +104,7 @@ class FileRuntime(Runtime):
 
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
     int8_libraries: ClassVar[tuple[str, ...]] = ()
+    prepares = True
     extra: ClassVar[str]
     calibration: Tensor | None = None
 

@@ -22,6 +22,7 @@ class TorchCompile(Runtime):
 
     devices = ("cpu", "cuda")
     trains = True
+    prepares = True
     suffix = ".pt2"
 
     @classmethod
