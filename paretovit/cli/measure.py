@@ -103,5 +103,8 @@ def measure(
                 artifacts=artifacts,
                 export_only=export_only,
             )
+        if export_only:
+            typer.echo(f"exported into {artifacts}; what measures with the same --artifacts finds it there", err=True)
+            return
         keys = {spec.key for spec in specs}
         show([row for row in rows.rows() if row.conditions.spec in keys and row.origin.how != "trained"], as_json)
