@@ -7,7 +7,7 @@ The parent is that of `small_parent.py`. `--quick` is one seed, 4,000 images of 
 `paretovit reproduce vit-optimization-strategies --results FILE --markdown` says of the rows what the thesis claims.
 
 Paper    Vadakkeveedu 2023, "Exploration of Optimization Strategies for Vision Transformers", sec. 3.5: figures 3.8 to
-         3.15 and 3.17 to 3.21. A class token that hears nothing behind a stage at the very end (figure 3.19) is refused
+         3.21. A class token that hears nothing behind a stage at the very end (figure 3.19) is refused
          by `replace`. No training would change what it says: what the parent says without its last layers, which is
          judged here in its place.
 """
@@ -55,7 +55,9 @@ class Setting:
 
     @property
     def is_followed(self) -> bool:
-        """Whether losses and accuracy after each epoch are noted, for figures 3.13 to 3.15."""
+        """Whether losses and accuracy after each epoch are noted, for figures 3.13 to 3.16."""
+        if self.finding == "self-distillation":
+            return True
         plain = Plan(layers=(LATE,), mixer=Part("focal"))
         return self.plan == plain and replace(self.distil, alpha=Distil().alpha) == Distil() and not self.changes
 

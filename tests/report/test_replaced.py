@@ -156,6 +156,24 @@ def test_losses_of_a_followed_stage_are_lines_by_what_it_was_trained_on():
     assert not LossCurves().can_draw(arrange(rows[:2]))
 
 
+def test_losses_of_a_copied_layer_are_lines_by_what_it_began_with():
+    plan, rows = stage("attention", (3, 3), class_tokens="among"), [parent(0, 0.6)]
+    for start in (0.0, 0.5, 1.0):
+        losses = [(1 - start) * value for value in (1.0, 0.01)]
+        curve = {"top1": [0.5, 0.5], "label_loss": [1.0, 1.0], "distillation_loss": losses}
+        distil = Distil(alpha=1.0, loss="mse", random=1.0, start=start)
+        facts = {"curves": {"epoch": [1, 2], HELD_OUT: curve}}
+        rows.append(top1("copy", 0.5, words(plan, 0, distil), 0, HELD_OUT, **facts))
+    table = arrange(rows)
+    assert not LossCurves().can_draw(table)  # they are no replaced layers
+    chart = LossCurves(copies=True).draw(table).to_dict()
+    points = [one for data in chart["datasets"].values() for one in data]
+    assert {(p["taught"], p["epoch"]): p["value"] for p in points} == {
+        ("0%", 1): 1.0, ("0%", 2): 0.01, ("50%", 1): 0.5, ("50%", 2): 0.005,
+    }  # fmt: skip
+    assert chart["layer"][0]["encoding"]["y"]["scale"]["type"] == "log"
+
+
 def share(indicator: str, part: str, value: float, **conditions: Any) -> Measurement:
     return row("vit", indicator, value, how="counted", part=part, **conditions)
 
