@@ -39,7 +39,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from paretovit.cost.counting import count
 from paretovit.spec import ModelSpec
 from paretovit.zoo.build import build
-from paretovit.zoo.catalog import ARCHITECTURES, entries, resolve
+from paretovit.zoo.catalog import entries, resolve
+from paretovit.zoo.skeletons import ARCHITECTURES
 
 HIERARCHIES = (
     "cct_14_7x2_224", "cvt_13", "hivit_tiny", "rest_lite", "wave_vit_small", "efficient_mod_xxs", "gfnet_h_tiny",

@@ -26,7 +26,7 @@ from paretovit import Measurement, ModelSpec, Store, count, measure, resolve
 from paretovit.cost.live_bytes import predicted_rows
 from paretovit.cost.measure import Care
 from paretovit.report.progress import MeasureProgress
-from paretovit.zoo.catalog import ARCHITECTURES
+from paretovit.zoo.skeletons import ARCHITECTURES
 
 BATCH = 8
 TIMM = (

@@ -21,7 +21,7 @@ from rows import carry_out
 from paretovit import resolve
 from paretovit.cost.folders import RUNTIMES
 from paretovit.cost.measure import Care, usual_indicators
-from paretovit.zoo.catalog import ARCHITECTURES
+from paretovit.zoo.skeletons import ARCHITECTURES
 
 BATCH = 4
 

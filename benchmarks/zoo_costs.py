@@ -18,7 +18,8 @@ from rows import carry_out
 
 from paretovit import resolve
 from paretovit.cost.measure import Care
-from paretovit.zoo.catalog import ARCHITECTURES, entries
+from paretovit.zoo.catalog import entries
+from paretovit.zoo.skeletons import ARCHITECTURES
 
 PEAKS = ["peak_bytes_infer", "peak_bytes_train"]
 

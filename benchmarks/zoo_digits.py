@@ -12,7 +12,7 @@ import sys
 
 from training_queue import Job, arguments, run
 
-from paretovit.zoo.catalog import ARCHITECTURES
+from paretovit.zoo.skeletons import ARCHITECTURES
 
 MODELS = [f"{name}_pico_patch2_8" for name in ARCHITECTURES]
 

@@ -9,8 +9,9 @@ from paretovit.cost.counting import count_module
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Pixels, rows_and_columns
 from paretovit.zoo.build import build
-from paretovit.zoo.catalog import ARCHITECTURES, resolve
+from paretovit.zoo.catalog import resolve
 from paretovit.zoo.folders import MACROS
+from paretovit.zoo.skeletons import ARCHITECTURES
 
 SMALLEST = {
     file: min((spec for spec, _ in MACROS[file].rows()), key=lambda s: sum(t.depth * t.dim**2 for t in s.stages))

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from paretovit.cost.counting import count_module
 from paretovit.spec import Part
-from paretovit.zoo.catalog import ARCHITECTURES, Scale
 from paretovit.zoo.folders import MLPS
 from paretovit.zoo.mlps import TokenMlp
+from paretovit.zoo.skeletons import ARCHITECTURES, Scale
 from paretovit.zoo.taxonomy import FAMILIES
 from paretovit.zoo.tokens import Layout, Tokens
 

@@ -17,10 +17,11 @@ from paretovit.cost.counting import count, count_module
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.zoo.backbone import Backbone
-from paretovit.zoo.catalog import ARCHITECTURES, Scale, family
+from paretovit.zoo.catalog import family
 from paretovit.zoo.folders import MIXERS, SEQUENCES
 from paretovit.zoo.mixers import Mixer
 from paretovit.zoo.sequences import Sequence, Turn
+from paretovit.zoo.skeletons import ARCHITECTURES, Scale
 from paretovit.zoo.taxonomy import FAMILIES
 from paretovit.zoo.tokens import Layout, Tokens
 

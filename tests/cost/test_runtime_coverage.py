@@ -7,7 +7,7 @@ import torch
 
 from paretovit.cost.runtimes.onnxruntime import Onnxruntime
 from paretovit.zoo.build import build
-from paretovit.zoo.catalog import ARCHITECTURES
+from paretovit.zoo.skeletons import ARCHITECTURES
 
 NEEDS_ONNX = pytest.mark.skipif(bool(Onnxruntime.missing()), reason=Onnxruntime.missing() or "it is here")
 

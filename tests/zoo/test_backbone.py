@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.zoo.backbone import Backbone
-from paretovit.zoo.catalog import ARCHITECTURES, resolve
+from paretovit.zoo.catalog import resolve
 from paretovit.zoo.folders import MIXERS, NORMS
+from paretovit.zoo.skeletons import ARCHITECTURES
 from paretovit.zoo.timm_weights import checkpoint_filter_fn
 
 PLAIN = ModelSpec(name="tiny", stages=(Stage(depth=3, dim=64, heads=2),), image_px=32, patch_px=8, num_classes=10)

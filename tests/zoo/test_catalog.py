@@ -10,8 +10,9 @@ import torch
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec, Part, Stage
 from paretovit.zoo.build import build
-from paretovit.zoo.catalog import ARCHITECTURES, SIZES, entries, expand, family, resolve
+from paretovit.zoo.catalog import entries, expand, family, resolve
 from paretovit.zoo.folders import MIXERS, MLPS, SEQUENCES
+from paretovit.zoo.skeletons import ARCHITECTURES, SIZES
 from paretovit.zoo.taxonomy import FAMILIES
 
 PRINTED_MACS = [n for n, entry in entries().items() if entry.spec.whole is None and entry.published.gmacs is not None]
