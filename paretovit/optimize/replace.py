@@ -30,7 +30,7 @@ from paretovit.training.loop import Begin, Execution, TrainResult, how_trained, 
 from paretovit.training.progress import Watch, silent
 from paretovit.training.recipe import Recipe
 from paretovit.training.replacing import told
-from paretovit.training.start import trained
+from paretovit.training.start import at_its_size, trained
 from paretovit.zoo.backbone import Backbone
 from paretovit.zoo.build import build
 from paretovit.zoo.catalog import resolve
@@ -121,7 +121,7 @@ def opened(
 
 
 def loaded(spec: ModelSpec, path: Path) -> nn.Module:
-    """A model with the weights of a file, .pth or .safetensors, in timm's names or ours.
+    """A model with the weights of a file, .pth or .safetensors, in timm's names or ours, perhaps of another image size.
 
     Raises `UserError` for a file that is not there, cannot be read or does not fit.
     """
@@ -133,7 +133,8 @@ def loaded(spec: ModelSpec, path: Path) -> nn.Module:
     except Exception as error:  # whatever the readers of two formats raise
         raise UserError(f"cannot read weights from {path}: {str(error).splitlines()[0]}") from error
     try:
-        module.load_state_dict(checkpoint_filter_fn(state) if isinstance(module, Backbone) else state)
+        ours = checkpoint_filter_fn(state) if isinstance(module, Backbone) else state
+        module.load_state_dict(at_its_size(ours, module))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{path} does not fit {spec.name} for {spec.num_classes} classes: {reason}") from error

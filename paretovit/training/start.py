@@ -134,7 +134,7 @@ def carried(
     if source.frames is None and target.frames is not None:
         state = for_videos(state, source, target)
     if source.image_px != target.image_px:
-        state = _at_another_size(dict(state), module)
+        state = at_its_size(dict(state), module)
     wanted, fitting = module.state_dict(), {}
     heads = _heads(module)
     for name, tensor in wanted.items():
@@ -151,7 +151,8 @@ def carried(
     return fitting
 
 
-def _at_another_size(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+def at_its_size(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Weights that may be of images of another size, with tables of positions for the grid of `module`."""
     if isinstance(module, Backbone):
         rows, columns = module.stem.grid[-2:]
         for name, new in module.state_dict().items():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from few_digits import few_digits
 from torch import Tensor, nn
@@ -258,7 +259,6 @@ def test_several_processes_and_second_teachers_are_refused(monkeypatch: pytest.M
 
 
 def test_a_parent_is_read_from_a_file_in_timms_format(tmp_path: Path) -> None:
-    timm = pytest.importorskip("timm")
     torch.manual_seed(0)
     theirs = timm.create_model("vit_tiny_patch16_224", img_size=16, num_classes=10, in_chans=1).eval()
     torch.save({"state_dict": theirs.state_dict()}, tmp_path / "vit.pth")
@@ -278,6 +278,19 @@ def test_a_parent_is_read_from_a_file_in_timms_format(tmp_path: Path) -> None:
 
 
 COPY = Plan(layers=((1, 2),), mixer=Part("attention"), class_tokens="among")
+
+
+def test_tables_of_positions_in_a_file_are_brought_to_the_size_asked_for(tmp_path: Path) -> None:
+    theirs = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=10, in_chans=1)
+    with torch.no_grad():
+        theirs.pos_embed[:, 1:] = torch.arange(4.0).view(1, 4, 1)  # of a grid of 2 x 2
+    torch.save(theirs.state_dict(), tmp_path / "vit.pth")
+    found, _ = opened("vit_tiny_patch16_32", "digits", weights=str(tmp_path / "vit.pth"), img_size=64)
+    table = found.state["position.table"]
+    assert found.spec.image_px == 64
+    assert torch.equal(table[:, 0], theirs.pos_embed[:, 0])
+    rows = table[0, 1:, 0].view(4, 4)
+    assert rows[0, 0] < rows[0, 3] < rows[3, 3]  # places in between have values in between
 
 
 def test_a_copy_of_a_stage_begins_on_the_line_from_new_weights_to_the_parents() -> None:

@@ -126,7 +126,10 @@ def test_a_parent_from_a_file_may_be_of_another_image_size(run):
     words += ["digits", "--epochs", "1", "--out", "new", "--set", "train_images=160", "--set", "warmup_epochs=0"]
     assert run(*words, "--img-size", "16")[0] == 0
     assert load_model(Path("new"))[0].image_px == 16
-    code, _, err = run(*words)
+    assert run(*words, "--out", "small")[0] == 0  # the places of 16 px brought to those of 8
+    assert load_model(Path("small"))[0].image_px == 8
+    torch.save(build(resolve("vit_nano_patch4_8", in_chans=1, num_classes=10)).state_dict(), "weights.pth")
+    code, _, err = run(*words, "--out", "wide")
     assert code == 2
     assert "does not fit" in err
 
