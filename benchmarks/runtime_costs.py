@@ -7,7 +7,8 @@
 
 Four blocks of width 64 at patch 4 and 32 px, one thread, batches of 4 where an indicator wants one. The runtimes are
 those that are installed, or those named: LiteRT wants an environment of its own. Exports take longer than what is
-measured, and no quiet machine; so they come first. A model that a runtime cannot take is a row that names the operator.
+measured, and no quiet machine; so they come first. `--without cold_start_s compile_s` leaves out what takes fresh
+processes, and a later call without it takes only those. A model that a runtime cannot take is a row that names the operator.
 What the file has already is not measured again, and a process that is killed goes on where it was.
 """
 
@@ -34,12 +35,13 @@ def main() -> None:
     parser.add_argument("--export-only", action="store_true", help="fill --artifacts and measure nothing yet")
     parser.add_argument("--runtimes", nargs="+", default=here)
     parser.add_argument("--models", nargs="+", default=[f"{name}_pico_patch4_32" for name in ARCHITECTURES])
+    parser.add_argument("--without", nargs="+", default=[], help="indicators that are left for another time")
     options = parser.parse_args()
     care = Care(rounds=5, sittings=1, group=12)
     carry_out(
         [resolve(name) for name in options.models],
         options.out,
-        indicators=usual_indicators(),
+        indicators=[name for name in usual_indicators() if name not in options.without],
         batch_size=BATCH,
         max_batch=BATCH,
         care=care,

@@ -94,7 +94,9 @@ class Sinkhorn(Mixer):
         # blocks go in the place of heads: the output lies there as (.., slot, block, width)
         k_heard, v_heard = heard.unbind(0)
         out = attend(q_BHSK.reshape(B * H, M, C, K), k_heard, v_heard, bias=bias)
-        out_BSD = out.view(B, H, M, C, K).permute(0, 2, 3, 1, 4).reshape(B, M * C, D)
+        # copied in any case; a reshape would become a view in an export, where attention lays its output out otherwise
+        out_BMCHK = out.view(B, H, M, C, K).permute(0, 2, 3, 1, 4).clone(memory_format=torch.contiguous_format)
+        out_BSD = out_BMCHK.view(B, M * C, D)
         return self.proj(out_BSD if self.back is None else out_BSD.index_select(1, self.back))
 
     def _log_sort(self, x_BND: Tensor) -> Tensor:
