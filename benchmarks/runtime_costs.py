@@ -8,8 +8,8 @@
 Four blocks of width 64 at patch 4 and 32 px, one thread, batches of 4 where an indicator wants one. The runtimes are
 those that are installed, or those named: LiteRT wants an environment of its own. Exports take longer than what is
 measured, and no quiet machine; so they come first. `--without cold_start_s compile_s` leaves out what takes fresh
-processes, and a later call without it takes only those. A model that a runtime cannot take is a row that names the operator.
-What the file has already is not measured again, and a process that is killed goes on where it was.
+processes, and a later call without it takes only those. A model that a runtime cannot take is a row that names the
+operator. What the file has already is not measured again, and a process that is killed goes on where it was.
 """
 
 from __future__ import annotations
