@@ -7,6 +7,7 @@ points: what it calls a gain is 1 to 2 (figures 3.20 and 3.21).
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,8 @@ _AUGMENTED = "MixUp, dropout and the like are better, in the thesis by 1 to 2 po
 _NEAR = f"A layer taught by itself from at least halfway replaces it to within {_POINTS:g} points (figure 3.18)"
 _AWAY = "A layer taught by itself from new weights does not replace it (figure 3.18)"
 _FACTOR = f"Fewer multiply-adds become the same factor of latency, to within {_SHARE:g}% of the parent's (figure 3.22)"
+
+_STAGE = re.compile(r"[a-z_]+_\d")  # how the name goes on behind the parent's: a mixer, and the layers it replaces
 
 _ORDER: tuple[tuple[str, str, str, Bound], ...] = (
     (_LOSSES, "ce", "mse", "above"),
@@ -292,7 +295,9 @@ def _costs(rows: Sequence[Measurement]) -> Iterator[Claim]:
         wholes = [
             other
             for other in times
-            if row.model.startswith(f"{other.model}_") and other.conditions.column() == row.conditions.column()
+            if row.model.startswith(f"{other.model}_")
+            and _STAGE.match(row.model.removeprefix(f"{other.model}_"))  # not a child with another class token
+            and other.conditions.column() == row.conditions.column()
         ]
         if not wholes:
             continue

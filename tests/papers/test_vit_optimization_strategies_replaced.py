@@ -225,12 +225,15 @@ def test_latency_is_compared_with_multiply_adds_as_shares_of_the_parents():
         *timed(f"{PARENT}_identity_3-4", (0.0099, 0.0100, 0.0098), 0.7e9),
         *timed(f"{PARENT}_focal_3-4", (0.0071, 0.0072, 0.0069), 0.7e9, contended=True),
         *timed(f"{PARENT}_focal_3-4_2of4", (0.0071, 0.0072, 0.0069), 0.7e9),
+        *timed(f"{PARENT}_pooling_3-4_mixed", (0.0071, 0.0072, 0.0069), 0.7e9),
     ]
     found = {claim.first.model: claim for claim in claims(rows, PAPER)}
     assert {name: claim.said for name, claim in found.items()} == {
         "pooling_3-4: latency": "holds",
+        "pooling_3-4_mixed: latency": "holds",
         "identity_3-4: latency": "contradicted",
     }
+    assert len({claim.where for claim in found.values()}) == 1  # one parent of all
     first = found["pooling_3-4: latency"]
     assert first.first.values == pytest.approx((71, 100 * 72 / 102, 100 * 69 / 98))
     assert first.second.values == pytest.approx((70, 70, 70))
