@@ -1,6 +1,6 @@
 """The findings of the thesis on replaced layers retried small: a parent of 6 layers at patch 4 on CIFAR-10.
 
-    python benchmarks/replace_findings.py --data torch/cifar10 --out results/replace_cifar10.jsonl
+    python benchmarks/replace_findings.py --data torch/cifar10 --quick --out results/replace_cifar10.jsonl
 
 The parent is that of `small_parent.py`. `--quick` is one seed, 4,000 images of 5 epochs, and 10 for the parent's first.
 
