@@ -58,7 +58,8 @@ class LossCurves(Figure):
         ]
         # a copy that begins as the whole layer has nothing to learn, and zero has no place on a logarithmic axis
         points = [point for point in points if point["value"] > 0 or not self.copies]
-        known = sorted({_begun(run) for run in found}, key=len) if self.copies else _TAUGHT
+        begun = dict.fromkeys(_begun(run) for run in sorted(found, key=lambda run: run.tried.start))
+        known = list(begun) if self.copies else list(_TAUGHT)
         taught = [name for name in known if any(point["taught"] == name for point in points)]
         splits = sorted({point["split"] for point in points}, key=lambda split: (split != "train", split))
 
@@ -74,7 +75,9 @@ class LossCurves(Figure):
             "taught:N",
             scale=alt.Scale(domain=taught, range=palette),
             legend=alt.Legend(
-                title="share of the parent in the first weights" if self.copies else "trained on", orient="bottom"
+                title="share of the parent in the first weights" if self.copies else "trained on",
+                titleLimit=WIDTH,
+                orient="bottom",
             ),
         )
         dash = alt.StrokeDash(
