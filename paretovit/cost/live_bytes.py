@@ -42,7 +42,6 @@ from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Conditions, Measurement
 from paretovit.spec import ModelSpec
 from paretovit.zoo.build import build
-from paretovit.zoo.mixers._softmax import meta_is
 
 aten = torch.ops.aten
 
@@ -123,12 +122,8 @@ def _peak(live: LiveBytes, call: Inference | TrainingStep) -> int:
 def live_bytes() -> Iterator[LiveBytes]:
     """The bytes that operators on meta tensors take from here on, as the same on a CPU would."""
     live = LiveBytes()
-    before = meta_is.set("cpu")
-    try:
-        with _CpuAttention(), live:
-            yield live
-    finally:
-        meta_is.reset(before)
+    with _CpuAttention(), live:
+        yield live
 
 
 class LiveBytes(TorchDispatchMode):

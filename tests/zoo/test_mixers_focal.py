@@ -18,7 +18,7 @@ def test_agrees_with_timms_focalnet(grid: tuple[int, int], levels: int, window: 
     timms.load_state_dict(
         {
             name.replace("convs.", "focal_layers.").replace(".weight", ".0.weight" if "convs" in name else ".weight"): (
-                p if "convs" in name or p.ndim == 1 else p[..., None, None]
+                p
             )
             for name, p in ours.named_parameters()
         }

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from paretovit.cost.live_bytes import live_bytes
 from paretovit.zoo.mixers import _softmax
-from paretovit.zoo.mixers._softmax import attend, attend_by_products, by_products
+from paretovit.zoo.mixers._softmax import attend, attend_by_products
 
 
 def parts(*lead: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -60,53 +59,6 @@ def test_a_fixed_bias_stays_with_the_fused_operator(monkeypatch: pytest.MonkeyPa
     attend(q, k, v, bias=bias.detach())
     with torch.no_grad():
         attend(q, k, v, bias=bias)
-
-
-@pytest.mark.parametrize(
-    ("heads", "keys", "dtype", "expected"),
-    [
-        (32, 7, torch.float32, True),
-        (31, 7, torch.float32, False),  # few problems
-        (32, 129, torch.float32, False),  # long rows
-        (32, 7, torch.float64, False),
-        (32, 7, torch.bfloat16, False),
-    ],
-)
-def test_many_small_problems_are_written_out_on_a_cpu(
-    heads: int, keys: int, dtype: torch.dtype, expected: bool
-) -> None:
-    torch.manual_seed(0)
-    q, k = (torch.randn(2, heads, n, 6, dtype=dtype) for n in (5, keys))
-    assert by_products(q, k, None) is expected
-    assert not by_products(q.to("meta"), k.to("meta"), None)  # a count is of the operator, not of how it is done
-    if expected:
-        v = torch.randn_like(k)
-        torch.testing.assert_close(attend(q, k, v), F.scaled_dot_product_attention(q, k, v))
-
-
-def test_more_weights_than_memory_is_handed_out_for_stay_with_the_fused_operator() -> None:
-    q = torch.randn(64, 8, 128, 2)
-    assert not by_products(q, q, None)
-    assert by_products(q[:32], q[:32], None)
-
-
-def test_memory_is_predicted_for_what_is_done_on_a_cpu() -> None:
-    q, k, v = (torch.empty(2, 32, 5, 6, device="meta") for _ in range(3))
-    with live_bytes() as live:
-        attend(q, k, v)
-    weights = 2 * 32 * 5 * 5 * 4
-    assert live.peak >= 2 * weights  # logits and their softmax
-    assert not by_products(q, k, None)
-
-
-def test_an_export_keeps_the_operator() -> None:
-    class Attend(nn.Module):
-        def forward(self, q: Tensor) -> Tensor:
-            return attend(q, q, q)
-
-    program = torch.export.export(Attend(), (torch.randn(2, 32, 5, 6),))
-    called = [node.target for node in program.graph.nodes if node.op == "call_function"]
-    assert torch.ops.aten.scaled_dot_product_attention.default in called
 
 
 def test_half_precision_is_weighed_in_single() -> None:

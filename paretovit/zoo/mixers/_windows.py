@@ -21,7 +21,7 @@ def attend_in_windows(q_BHSK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tens
     """
     images, slots = len(q_BHSK), bias.shape[-1]
     q, k, v = (part.unflatten(2, (-1, slots)).transpose(1, 2) for part in (q_BHSK, k_BHSK, v_BHSK))
-    if by_products(q, k, bias):
+    if by_products(q, bias):
         out_BWHMK = attend_by_products(q, k, v, bias)
     else:
         bias = bias.to(q.dtype)
