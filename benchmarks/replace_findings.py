@@ -2,7 +2,8 @@
 
     python benchmarks/replace_findings.py --data torch/cifar10 --quick --out results/replace_cifar10.jsonl
 
-The parent is that of `small_parent.py`. `--quick` is one seed, 4,000 images of 5 epochs, and 10 for the parent's first.
+The parent is that of `small_parent.py`. `--quick` is one seed, 4,000 images of 5 epochs, and 10 for the parent's first;
+seeds 1 and 2 follow with `--seeds 1` and `--seeds 2`, into the same file.
 
 `paretovit reproduce vit-optimization-strategies --results FILE --markdown` says of the rows what the thesis claims.
 

@@ -33,8 +33,8 @@ from paretovit.store import Store
 from paretovit.zoo.catalog import resolve
 
 BUSY = 0.08  # share of a visit that others may take; on a quiet machine it is 0 to 0.02
-_SEARCHED = (1, 2, 4, 8)  # the batch sizes that the search for the best one hardly ever ends before
 FLAGGED = 0.2  # share of busy rounds past which a row is flagged; the median does not feel fewer
+_SEARCHED = (1, 2, 4, 8)  # the batch sizes that the search for the best one hardly ever ends before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,12 @@ def measure(
         artifacts=None if artifacts is None else artifacts.absolute(),
     )
     check(specs, runtimes, setting)
-    if export_only and artifacts is None:
+    if artifacts is not None:
+        try:
+            artifacts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot keep files in {artifacts}: {error.strerror}; give --artifacts another") from error
+    elif export_only:
         raise UserError("--export-only wants --artifacts FOLDER, where the files are then found again")
     names = list(indicators) if indicators is not None else usual_indicators()
     run = _Run(specs, [(name, INDICATORS[name]()) for name in names], store, care or Care(), progress or Progress())

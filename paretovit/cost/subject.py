@@ -7,7 +7,6 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -154,8 +153,11 @@ class Subject:
                     said.write_text(str(error), encoding="utf-8")
                     said.replace(refused)
                     raise
-                with suppress(OSError):  # the other one was first
+                try:
                     made.rename(home)
+                except OSError:
+                    if not home.exists():  # else another process was first
+                        raise
         return home / name
 
     def lay_out(self, batch_size: int, *, training: bool = False) -> None:

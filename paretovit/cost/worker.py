@@ -209,21 +209,21 @@ def _work(address: str, key: bytes) -> None:
         spec, setting, folder = pipe.recv()
         subject: Subject | None = None
         while True:
-            request, name, before = pipe.recv()
+            request, what, how = pipe.recv()
             try:
                 if subject is None:
                     _set_up(setting)
                     subject = Subject(spec, setting, folder=folder)
                 if request == "lay out":
-                    subject.lay_out(name, training=before)
+                    subject.lay_out(what, training=how)
                     pipe.send(("ok", None))
                     continue
-                indicator = INDICATORS[name]()
+                indicator = INDICATORS[what]()
                 if request == "visit":
                     indicator.wake(subject)
                 busy, start = Busy(), time.perf_counter()
                 if request == "settle":
-                    facts = indicator.settle(subject, before)
+                    facts = indicator.settle(subject, how)
                     answer: Any = (facts, busy.share(time.perf_counter() - start))
                 else:
                     samples = tuple(indicator(subject))

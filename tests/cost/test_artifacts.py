@@ -156,6 +156,21 @@ def test_exporting_only_wants_a_folder() -> None:
         measure([SPEC], export_only=True)
 
 
+def test_a_folder_that_cannot_be_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="give --artifacts another"):
+        measure([SPEC], artifacts=tmp_path / "file" / "kept")
+
+
+def test_a_file_that_cannot_be_put_in_its_place_is_said(kept: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OSError, match="No space left"):
+        subject_with(Copying(), kept).artifact(1)
+
+
 def test_a_limit_of_the_search_is_a_condition_of_the_throughput() -> None:
     from paretovit.cost.folders import INDICATORS
     from paretovit.cost.measure import conditions_of

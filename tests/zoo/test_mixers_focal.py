@@ -15,14 +15,11 @@ def test_agrees_with_timms_focalnet(grid: tuple[int, int], levels: int, window: 
     torch.manual_seed(0)
     ours = Focal(16, 1, Layout.of_grid(grid), levels=levels, window=window)
     timms = FocalModulation(16, window, levels)
-    timms.load_state_dict(
-        {
-            name.replace("convs.", "focal_layers.").replace(".weight", ".0.weight" if "convs" in name else ".weight"): (
-                p
-            )
-            for name, p in ours.named_parameters()
-        }
-    )
+    theirs = {}
+    for name, parameter in ours.named_parameters():
+        inner = ".0.weight" if "convs" in name else ".weight"
+        theirs[name.replace("convs.", "focal_layers.").replace(".weight", inner)] = parameter
+    timms.load_state_dict(theirs)
     x = torch.randn(2, *grid, 16)
     expected = timms(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1, 2)
     torch.testing.assert_close(ours(Tokens(x.flatten(1, 2), grid)), expected)
