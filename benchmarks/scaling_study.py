@@ -121,6 +121,7 @@ def measured(options: argparse.Namespace, store: Store, clock: Callable[[], floa
                 store=store,
                 care=CARE,
                 progress=progress,
+                artifacts=options.artifacts,
             )
         store.export_lines(options.out)
 
@@ -270,6 +271,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--configs", type=int, default=150)
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--artifacts", type=Path, help="folder of exported files, which serve every number of threads")
     parser.add_argument("--minutes", type=float, default=math.inf, help="that measuring may take at most")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines of all that was measured")
     parser.add_argument("--findings", type=Path, help="JSON lines of what follows from it")

@@ -123,34 +123,39 @@ class Busy:
     """How much of this machine others used since `start`: read from the kernel's accounts, where it keeps them.
 
     Three signs are looked at, since each is blind to something: the time that this process's threads stood in
-    the run queue (exact, but only theirs), the time that other processes ran (in ticks of 10 ms, all of it),
-    and the time that the hypervisor took.
+    the run queue (exact, but only theirs, and no longer than others ran: more threads than cores wait for each
+    other), the time that other processes ran (in ticks of 10 ms, all of it), and the time that the hypervisor took.
+
+    With `family`, processes that this one has begun, and theirs, are no others: a compiler has such. Looking for them
+    takes some milliseconds.
     """
 
-    def __init__(self) -> None:
-        self.cores = os.cpu_count() or 1
+    def __init__(self, *, family: bool = False) -> None:
+        self.cores, self.family = os.cpu_count() or 1, family
         self.start()
 
     def start(self) -> None:
-        self._at = _accounts()
+        self._at = _accounts(self.family)
 
     def share(self, wall_s: float) -> float:
         """The largest of the three signs, as a share of the window of `wall_s` seconds; 0 where nothing is known."""
         waited0, ran0, own0, stolen0 = self._at
-        waited1, ran1, own1, stolen1 = _accounts()
+        waited1, ran1, own1, stolen1 = _accounts(self.family)
         if wall_s <= 0:
             return 0.0
-        # what all processes ran is told in ticks of 10 ms, and read twice: up to two ticks are no sign of anybody
-        others_s = (ran1 - ran0) - (own1 - own0) - 0.02
+        others_s = (ran1 - ran0) - (own1 - own0)
         signs = (
-            (waited1 - waited0) / wall_s,
-            others_s / wall_s / self.cores,
+            min(waited1 - waited0, others_s + _UNSURE_S) / wall_s,
+            (others_s - _UNSURE_S) / wall_s / self.cores,
             (stolen1 - stolen0) / wall_s / self.cores,
         )
         return round(min(max(*signs, 0.0), 1.0), 4)
 
 
-def _accounts() -> tuple[float, float, float, float]:
+_UNSURE_S = 0.02  # what all processes ran is told in ticks of 10 ms, and read twice
+
+
+def _accounts(family: bool) -> tuple[float, float, float, float]:
     """Seconds so far: own threads waiting to run (the longest one), all processes running, this one, stolen."""
     waited = 0.0
     try:
@@ -161,13 +166,33 @@ def _accounts() -> tuple[float, float, float, float]:
                 continue
     except OSError:
         pass
-    own = sum(os.times()[:2])
+    own = sum(os.times()[: 4 if family else 2]) + (_descendants_s(os.getpid()) if family else 0.0)
     try:
         words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     except OSError:
         return waited, own, own, 0.0
     user, nice, system, _, _, irq, softirq, stolen = (int(word) / os.sysconf("SC_CLK_TCK") for word in words[:8])
     return waited, user + nice + system + irq + softirq, own, stolen
+
+
+def _descendants_s(pid: int) -> float:
+    """Seconds that the processes below this one have run, with those of theirs that ended and were waited for."""
+    begun_by: dict[int, list[int]] = {}
+    ran: dict[int, float] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = stat.read_text().rpartition(")")[2].split()  # a name may have anything in it
+            child = int(stat.parent.name)
+            begun_by.setdefault(int(words[1]), []).append(child)
+            ran[child] = sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, IndexError, ValueError):  # it has ended meanwhile
+            continue
+    total, left = 0.0, list(begun_by.get(pid, ()))
+    while left:
+        child = left.pop()
+        total += ran[child]
+        left += begun_by.get(child, ())
+    return total
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,17 @@
-"""Meters of energy: what the machine tells of the joules that it used, or what the user states.
+"""Meters of energy: what the machine tells of the joules that it used, what the user states, or a model of it.
 
 A meter counts everything on what it measures, whoever caused it, idle power too.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 from paretovit.cost.subject import Setting
@@ -35,7 +38,10 @@ class Rapl(Meter):
     def __init__(self, root: Path = _RAPL) -> None:
         self._zones = [zone for zone in sorted(root.glob("intel-rapl:*")) if _is_package(zone)]
         if not self._zones:
-            raise Unmeasurable("this processor offers no energy counter (RAPL); state its power: --assume watts=NUMBER")
+            raise Unmeasurable(
+                "this processor offers no energy counter (RAPL); state its power (--assume watts=NUMBER), or have it "
+                'modelled: pip install "paretovit[energy]"'
+            )
         self._before = {zone: self._read(zone) for zone in self._zones}
         self._total = 0
 
@@ -87,12 +93,11 @@ class Nvml(Meter):
         return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
 
 
-class Stated(Meter):
-    """So many watts, as the user states it, all the time: no measurement."""
+class Constant(Meter):
+    """So many watts all the time, as `source` has it: no measurement. It orders models as their times do."""
 
-    source = "stated power"
-
-    def __init__(self, watts: float, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, watts: float, source: str, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.source = source
         self._watts, self._clock = watts, clock
 
     def joules(self) -> float:
@@ -100,12 +105,38 @@ class Stated(Meter):
 
 
 def meter(setting: Setting, clock: Callable[[], float] = time.perf_counter) -> Meter:
-    """The meter of that setting's device: what the user stated, before what can be read. Raises `Unmeasurable`, saying
-    what to do, where there is neither."""
+    """The meter of that setting's device: what the user stated, before what can be read, before codecarbon's model of
+    the processor, where that is installed. Raises `Unmeasurable`, saying what to do, where there is none of them."""
     watts = dict(setting.assumed).get("watts")
     if watts is not None:
-        return Stated(watts, clock)
-    return Nvml(setting.device) if setting.device.startswith("cuda") else Rapl()
+        return Constant(watts, "stated power", clock)
+    if setting.device.startswith("cuda"):
+        return Nvml(setting.device)
+    try:
+        return Rapl()
+    except Unmeasurable:
+        modelled = _modelled_watts()
+        if modelled is None:
+            raise
+        return Constant(modelled, f"codecarbon {version('codecarbon')}: processor, {modelled:g} W all the time", clock)
+
+
+@cache
+def _modelled_watts() -> float | None:
+    """What codecarbon takes this processor to draw; None where it is not installed, or knows nothing.
+
+    Its constant mode: half of the thermal design power in its table, or of 4 W per core for a processor that is not
+    in it. Its other mode scales with the load by a law of its own, which would be a second unknown in the number.
+    """
+    try:
+        hardware, cpu = import_module("codecarbon.external.hardware"), import_module("codecarbon.core.cpu")
+    except ModuleNotFoundError:
+        return None
+    logging.getLogger("codecarbon").setLevel(logging.ERROR)  # a processor that it does not know is said by the number
+    known = cpu.TDP()
+    if known.tdp is None:
+        return None
+    return float(hardware.CPU(".", "constant", known.model, known.tdp).total_power().W)
 
 
 def _is_package(zone: Path) -> bool:

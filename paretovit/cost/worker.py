@@ -7,6 +7,7 @@ Parent and workers speak over local sockets that only this user can open, with a
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
@@ -221,7 +222,9 @@ def _work(address: str, key: bytes) -> None:
                 indicator = INDICATORS[what]()
                 if request == "visit":
                     indicator.wake(subject)
-                busy, start = Busy(), time.perf_counter()
+                # where compilers may work, and no visit is so short that looking for them would tell
+                family = request == "settle" or indicator.kind == "once"
+                busy, start = Busy(family=family), time.perf_counter()
                 if request == "settle":
                     facts = indicator.settle(subject, how)
                     answer: Any = (facts, busy.share(time.perf_counter() - start))
@@ -242,6 +245,8 @@ def _set_up(setting: Any) -> None:
 
     torch.set_num_threads(setting.threads)
     torch.set_num_interop_threads(1)
+    # a compiler of CUDA that is here without a GPU is nothing to tell of every model
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def _first_to_go() -> None:

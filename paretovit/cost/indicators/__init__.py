@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import import_module
@@ -122,6 +123,7 @@ class Fresh(Indicator):
         for library in subject.runtime.libraries:
             import_module(library)
         torch.compiler.config.force_disable_caches = True
+        warnings.filterwarnings("ignore", "dynamo_pgo force disabled")  # for that is what was asked for
 
 
 class Derived(Indicator):
