@@ -1,4 +1,5 @@
-"""How long static counting takes: our counter, torch's counter on meta tensors, fvcore, and the closed formulas.
+"""How long static counting takes: our counter, torch's counter on meta tensors, fvcore, the closed formulas, and all
+static indicators of the survey's models with their predicted memory (`paretovit count --batch-size 8`).
 
     python benchmarks/bm_counting.py [--repeats 5] [--models NAME ...]
 
@@ -22,7 +23,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from zoo_costs import surveyed
 
+from paretovit import count as static_rows
 from paretovit.cost.counting import count
 from paretovit.cost.formulas import figure8_grid, vit_counts
 from paretovit.zoo.build import build
@@ -94,6 +97,9 @@ def main() -> None:
     grid = figure8_grid()
     line = timed(lambda: len(vit_counts(**grid)["macs"]), options.repeats)
     print(json.dumps({"counter": "formulas", "configurations": line.pop("result"), **line}))
+    specs = surveyed()
+    line = timed(lambda: len(static_rows(specs, batch_size=8)), 1)
+    print(json.dumps({"counter": "all static indicators", "models": len(specs), "rows": line.pop("result"), **line}))
 
 
 if __name__ == "__main__":

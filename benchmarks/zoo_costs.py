@@ -18,6 +18,7 @@ from rows import carry_out
 
 from paretovit import resolve
 from paretovit.cost.measure import Care
+from paretovit.spec import ModelSpec
 from paretovit.zoo.catalog import entries
 from paretovit.zoo.skeletons import ARCHITECTURES
 
@@ -34,7 +35,8 @@ def growth(out: Path) -> None:
     carry_out(longest, out, indicators=[*still, "latency_s"], batch_size=1, care=care)
 
 
-def survey(out: Path) -> None:
+def surveyed() -> list[ModelSpec]:
+    """The tiny models at 224 px, and of every other paper the first one."""
     at_224 = [entry for entry in entries().values() if entry.spec.image_px == 224]
     specs = [entry.spec for entry in at_224 if entry.name.endswith("_tiny_patch16_224")]
     seen = {entry.paper for entry in at_224 if entry.spec in specs}
@@ -42,8 +44,12 @@ def survey(out: Path) -> None:
         if entry.paper not in seen:  # a paper's models stand in the order of their size
             seen.add(entry.paper)
             specs.append(entry.spec)
+    return specs
+
+
+def survey(out: Path) -> None:
     indicators = ["params", "macs", "activations", "latency_s", "images_per_s", *PEAKS]
-    carry_out(specs, out, indicators=indicators, batch_size=8, care=Care(rounds=5, sittings=1, group=16))
+    carry_out(surveyed(), out, indicators=indicators, batch_size=8, care=Care(rounds=5, sittings=1, group=16))
 
 
 if __name__ == "__main__":

@@ -106,5 +106,7 @@ def measure(
         if export_only:
             typer.echo(f"exported into {artifacts}; what measures with the same --artifacts finds it there", err=True)
             return
+        if progress.spent is not None:
+            typer.echo(str(progress.spent), err=True)
         keys = {spec.key for spec in specs}
         show([row for row in rows.rows() if row.conditions.spec in keys and row.origin.how != "trained"], as_json)

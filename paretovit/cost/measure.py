@@ -12,9 +12,9 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,32 @@ class Care:
     seed: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """Seconds of a run: all of it; warm-up and what is measured; exports and compilers, before anything is timed."""
+
+    wall_s: float
+    measuring_s: float
+    laying_out_s: float
+
+    @property
+    def share(self) -> float:
+        """Of warm-up and measuring, exports and compilers aside. The rest is starting processes, building models, and
+        waiting for a quiet machine."""
+        return self.measuring_s / max(self.wall_s - self.laying_out_s, 1e-9)
+
+    def __str__(self) -> str:
+        aside = f"; exports and compilers took another {self.laying_out_s:.0f} s" if self.laying_out_s >= 1 else ""
+        return f"{self.share:.0%} of {self.wall_s - self.laying_out_s:.0f} s went into warm-up and measuring{aside}"
+
+
 @dataclass
 class Progress:
-    """Told of every step; a caller that wants to show it overrides `step`."""
+    """Told of every step; a caller that wants to show it overrides `step`. `spent` is there when all is done."""
 
     total: int = 0
     done: int = 0
+    spent: Spent | None = None
 
     def step(self, text: str, steps: int = 1) -> None:
         self.done += steps
@@ -208,6 +228,7 @@ class _Run:
         self.tasks: list[_Task] = []
         self.anchors: dict[Setting, _Task] = {}
         self.random = random.Random(care.seed)
+        self.laying_out_s = 0.0
 
     def plan(self, setting: Setting, again: bool) -> None:
         """Notes what is missing under this setting."""
@@ -235,6 +256,7 @@ class _Run:
     def carry_out(self, *, export_only: bool = False) -> None:
         if not self.tasks:
             return
+        start = time.perf_counter()
         with Nursery() as nursery:
             for setting, anchor in self.anchors.items():
                 tasks = [task for task in self.tasks if task.setting == setting and task is not anchor]
@@ -242,13 +264,18 @@ class _Run:
                     tasks.insert(0, anchor)
                 for at in range(0, len(tasks), self.care.group):
                     self._group(nursery, tasks[at : at + self.care.group], anchor, export_only=export_only)
+            self.progress.spent = Spent(
+                wall_s=time.perf_counter() - start, measuring_s=nursery.measuring_s, laying_out_s=self.laying_out_s
+            )
 
     def _group(self, nursery: Nursery, tasks: list[_Task], anchor: _Task, *, export_only: bool) -> None:
         everyone = tasks if anchor in tasks else [anchor, *tasks]
         for task in everyone:
             task.folder = nursery.folder() if task.setting.artifacts is None else None
             task.worker = nursery.worker(task.spec, task.setting, task.folder)
+        start = time.perf_counter()
         self._lay_out(tasks)
+        self.laying_out_s += time.perf_counter() - start
         if not export_only:
             self._measure(nursery, tasks, anchor)
         for task in everyone:
@@ -298,9 +325,9 @@ class _Run:
         how = indicator.how
         try:
             if indicator.processes:
-                visits = self._fresh_visits(nursery, task, name, indicator.processes)
+                visits, repeated = self._fresh_visits(nursery, task, name, indicator.processes)
                 busy = [visit.busy for visit in visits]
-                facts: dict[str, Any] = {"busy": busy, "contended": _contended(busy)}
+                facts: dict[str, Any] = {"busy": busy, "contended": _contended(busy), "repeated_visits": repeated}
             else:
                 visits, facts = [_worker(task).visit(name, timeout_s=self.care.timeout_s)], {}
             samples = tuple(sample for visit in visits for sample in visit.samples)
@@ -309,14 +336,18 @@ class _Run:
             self._keep(task, name, indicator, None, (), how=how, why=str(error))
         self.progress.step(f"{task.spec.name}: {indicator.title}")
 
-    def _fresh_visits(self, nursery: Nursery, task: _Task, name: str, processes: int) -> list[Visit]:
-        """One visit in each of several fresh processes, after another one has laid out what they find."""
+    def _fresh_visits(self, nursery: Nursery, task: _Task, name: str, processes: int) -> tuple[list[Visit], int]:
+        """One visit in each of several fresh processes, after another one has laid out what they find; and how many
+        more were made since others kept the machine busy."""
         _worker(task).settle(name, timeout_s=self.care.timeout_s)
-        visits = []
-        for _ in range(processes):
+        patience = _Patience(self.care.patience_s)
+
+        def ask() -> Visit:
             self._renew(task, nursery)
-            visits.append(_worker(task).visit(name, timeout_s=self.care.timeout_s))
-        return visits
+            return _worker(task).visit(name, timeout_s=self.care.timeout_s)
+
+        visits = [_least_disturbed(ask, patience) for _ in range(processes)]
+        return [visit for visit, _ in visits], sum(repeated for _, repeated in visits)
 
     def _rounds(self, nursery: Nursery, tasks: list[_Task], anchor: _Task, name: str, indicator: Indicator) -> None:
         """Visits in rounds until every model has its samples, then rows."""
@@ -361,13 +392,12 @@ class _Run:
             timing.why = str(error)
 
     def _visit(self, timing: _Timing, name: str, patience: _Patience) -> None:
-        """One visit, and again while others keep the machine busy; the least disturbed one counts."""
         try:
-            best = _worker(timing.task).visit(name, timeout_s=self.care.timeout_s)
-            while best.busy > BUSY and patience.wait_until_quiet():
-                timing.repeated += 1
-                best = min(best, _worker(timing.task).visit(name, timeout_s=self.care.timeout_s), key=lambda v: v.busy)
-            timing.visits.append(best)
+            visit, repeated = _least_disturbed(
+                lambda: _worker(timing.task).visit(name, timeout_s=self.care.timeout_s), patience
+            )
+            timing.visits.append(visit)
+            timing.repeated += repeated
         except Unmeasurable as error:
             timing.why = str(error)
 
@@ -468,6 +498,16 @@ def _calls_of(task: _Task) -> list[tuple[int, bool]]:
     return sorted(calls)
 
 
+def _least_disturbed(ask: Callable[[], Visit], patience: _Patience) -> tuple[Visit, int]:
+    """A visit, and again while others keep the machine busy; the least disturbed one, and how many more there were."""
+    best, repeated = ask(), 0
+    while best.busy > BUSY and patience.wait_until_quiet():
+        repeated += 1
+        with patience.spent():  # or a compiler of minutes would be repeated for hours
+            best = min(best, ask(), key=lambda visit: visit.busy)
+    return best, repeated
+
+
 def _contended(busy: Sequence[float]) -> bool:
     """True if others were busy in more of the visits than a median leaves out."""
     return sum(share > BUSY for share in busy) > FLAGGED * len(busy)
@@ -496,3 +536,10 @@ class _Patience:
                 return True
             pause = min(2 * pause, 4.0)
         return False
+
+    @contextmanager
+    def spent(self) -> Iterator[None]:
+        """What is done meanwhile is paid from the budget."""
+        start = self.clock()
+        yield
+        self.left -= self.clock() - start

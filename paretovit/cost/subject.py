@@ -89,6 +89,7 @@ class Subject:
         self._session: tuple[tuple[int, bool], Session] | None = None
         self.repeats = 1  # calls of a visit, until a warm-up says how many
         self.best_batch_size = 1  # until it is searched for
+        self.called_s = 0.0  # seconds of warm-up and of timed calls so far; a first call, which may compile, is neither
 
     @cached_property
     def count(self) -> Count:
@@ -200,6 +201,7 @@ class Subject:
             steady = len(took) >= 5 and max(took[-3:]) < 1.1 * min(took[-3:])
             if steady and spent >= least_s:
                 break
+        self.called_s += sum(took)
         typical = sorted(took[-3:])[len(took[-3:]) // 2]
         return int(min(max(self.setting.visit_s / max(typical, 1e-9), 3), 100))
 
@@ -209,11 +211,14 @@ class Subject:
         self.call_s(session)
         while self.clock() - start < least_s:
             self.call_s(session)
+        self.called_s += self.clock() - start
 
     def seconds(self, batch_size: int, *, training: bool = False) -> list[float]:
         """One visit: the seconds of each repeat."""
         session = self.session(batch_size, training=training)
-        return [self.call_s(session) for _ in range(self.repeats)]
+        took = [self.call_s(session) for _ in range(self.repeats)]
+        self.called_s += sum(took)
+        return took
 
     def find_best_batch_size(self) -> tuple[int, list[list[float]]]:
         """The batch size with most images per second, and the curve [[batch size, images per second], ...] to it.
@@ -254,4 +259,5 @@ class Subject:
         took: list[float] = []
         while len(took) < 3 or (sum(took) < self.setting.visit_s / 3 and len(took) < 100):
             took.append(self.call_s(session))
+        self.called_s += sum(took)
         return took

@@ -44,6 +44,7 @@ class Nursery:
         self._dir = tempfile.TemporaryDirectory(prefix="paretovit-")
         self._key = secrets.token_bytes(32)
         self._turn = Lock()  # several threads may ask how their workers ended
+        self.measuring_s = 0.0  # seconds that all workers spent in warm-up and in what they measure
         self._listener = Listener(str(Path(self._dir.name, "socket")), "AF_UNIX", backlog=64, authkey=self._key)
         environment = {
             **os.environ,
@@ -138,10 +139,11 @@ class Worker:
                 self.close()
                 self._gone = f"no answer within {timeout_s:.0f} s, so the process was ended; --timeout allows more"
                 raise Unmeasurable(self._gone)
-            kind, content = self._pipe.recv()
+            kind, content, measuring_s = self._pipe.recv()
         except (EOFError, ConnectionError) as error:
             self._gone = self._death()
             raise Unmeasurable(self._gone) from error
+        self._nursery.measuring_s += measuring_s
         if kind == "unmeasurable":
             raise Unmeasurable(content)
         return content
@@ -217,7 +219,7 @@ def _work(address: str, key: bytes) -> None:
                     subject = Subject(spec, setting, folder=folder)
                 if request == "lay out":
                     subject.lay_out(what, training=how)
-                    pipe.send(("ok", None))
+                    pipe.send(("ok", None, 0.0))
                     continue
                 indicator = INDICATORS[what]()
                 if request == "visit":
@@ -231,11 +233,14 @@ def _work(address: str, key: bytes) -> None:
                 else:
                     samples = tuple(indicator(subject))
                     answer = Visit(samples, busy.share(time.perf_counter() - start))
-                pipe.send(("ok", answer))
+                    if indicator.kind != "timed":
+                        subject.called_s = time.perf_counter() - start  # all of it is what was to be measured
+                pipe.send(("ok", answer, subject.called_s))
+                subject.called_s = 0.0
             except (Unmeasurable, UserError) as error:
-                pipe.send(("unmeasurable", str(error)))
+                pipe.send(("unmeasurable", str(error), 0.0))
             except Exception as error:  # whatever a model raises is why it has no cost
-                pipe.send(("unmeasurable", _reason(error)))
+                pipe.send(("unmeasurable", _reason(error), 0.0))
     except (EOFError, ConnectionError):
         os._exit(0)
 

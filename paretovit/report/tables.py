@@ -104,6 +104,11 @@ def _notes(sheet: Sheet) -> Iterator[str]:
     known = [(label, h, row) for label, h, row in rows if row is not None]
     fields = ("device", "runtime", "dtype", "threads")
     yield from dict.fromkeys(f"on {described(row.conditions, fields)}" for _, _, row in known if row.conditions.device)
+    granted: dict[str, list[str]] = {}
+    for heading in sheet.headings:
+        if words := described(heading.column.conditions, ("assumptions",)):
+            granted.setdefault(words, []).append(heading.name)
+    yield from (f"{listed(names)}: with {words}" for words, names in granted.items())
     if any(row.origin.timing.get("contended") for _, _, row in known):
         yield "! taken while others used the machine: claims nothing"
     reasons: dict[tuple[str, str], list[str]] = {}

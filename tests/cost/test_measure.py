@@ -33,6 +33,7 @@ class ScriptedWorker:
         if self.name in self.nursery.broken:
             raise Unmeasurable(self.nursery.broken[self.name])
         busy = self.nursery.busy.pop(0) if self.nursery.busy else 0.0
+        self.nursery.measuring_s += 3.0
         if indicator in ("latency_s", "train_step_s"):
             return Visit((SECONDS[self.name], SECONDS[self.name]), busy)
         return Visit((7.0,), busy)
@@ -48,6 +49,7 @@ class ScriptedNursery:
         self.closed: list[str] = []
         self.broken: dict[str, str] = {}
         self.busy: list[float] = []
+        self.measuring_s = 0.0
 
     def folder(self) -> None:
         return None
@@ -151,6 +153,32 @@ def test_a_busy_visit_is_repeated_while_patience_lasts(nursery, monkeypatch):
     (row,) = measure(MODELS[:1], indicators=["latency_s"], care=CARE)
     assert row.origin.timing["repeated_visits"] == 1
     assert row.origin.timing["busy"] == [0.0] * 4, "the disturbed visit does not count"
+
+
+def test_a_busy_visit_of_a_fresh_process_is_repeated_in_another(nursery, monkeypatch):
+    monkeypatch.setattr(loop._Patience, "wait_until_quiet", lambda self: self.left > 0)
+    nursery.busy = [0.0, 10 * BUSY, 0.0]
+    (row,) = measure(MODELS[:1], indicators=["cold_start_s"], care=Care(patience_s=5.0))
+    assert row.origin.timing["busy"] == [0.0] * 3, "the disturbed visit does not count"
+    assert row.origin.timing["repeated_visits"] == 1
+    assert len(nursery.closed) == 5, "one laid out the file, and each visit had a process of its own"
+
+
+def test_what_is_repeated_is_paid_from_patience():
+    now = [0.0]
+    patience = loop._Patience(3.0, clock=lambda: now[0])
+    with patience.spent():
+        now[0] += 2.5
+    assert patience.left == 0.5
+
+
+def test_a_run_says_what_share_of_its_time_went_into_measuring(nursery, monkeypatch):
+    clock = iter([100.0, 101.0, 111.0, 160.0])  # begun, exports, done with them, ended
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
+    progress = loop.Progress()
+    measure(MODELS[:1], indicators=["latency_s"], care=CARE, progress=progress)
+    assert progress.spent == loop.Spent(wall_s=60.0, measuring_s=12.0, laying_out_s=10.0)
+    assert str(progress.spent) == "24% of 50 s went into warm-up and measuring; exports and compilers took another 10 s"
 
 
 def test_patience_ends_when_the_machine_stays_busy(monkeypatch):

@@ -106,6 +106,14 @@ def test_calls_before_a_visit_are_not_samples(monkeypatch):
     assert subject.seconds(1) == pytest.approx([0.5, 0.5])
 
 
+def test_a_first_call_which_may_compile_is_no_warm_up(monkeypatch):
+    subject = subject_of(monkeypatch, lambda batch: [9.0, 1.0], visit_s=3.0)
+    subject.repeats = subject.warm_up(1, most_s=60.0)
+    assert subject.called_s == pytest.approx(5.0)
+    subject.seconds(1)
+    assert subject.called_s == pytest.approx(8.0)
+
+
 def test_a_disturbed_first_look_does_not_decide_the_best_batch_size(monkeypatch):
     # batch 4 is disturbed when it is first looked at (22 images per second against 24), and is the better of the two
     looks = {1: [0.1], 2: [2 / 24], 4: [4 / 22] * 4 + [4 / 26], 8: [8.0], 16: [16.0]}

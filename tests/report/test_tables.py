@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -32,6 +33,14 @@ def test_a_value_of_a_busy_machine_is_flagged_and_has_no_interval(sample_store):
     assert line.split()[-1] == "!"
     assert "±" not in line
     assert "! taken while others used the machine" in text
+
+
+def test_what_a_value_takes_for_granted_is_said(sample_store):
+    (row, *_) = sample_store.rows("latency_s")
+    assumed = replace(row.conditions, assumptions=(("energy", "stated power"), ("watts", 30.0)))
+    text = printed(rows_table([row, replace(row, indicator="energy_j", conditions=assumed)]))
+    assert "energy per 1,000 images: with energy stated power, watts 30.0" in text
+    assert "latency: with" not in text
 
 
 def test_names_that_look_like_markup_are_shown_as_they_are():
