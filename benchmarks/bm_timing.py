@@ -1,6 +1,7 @@
 """How near `measure` and timm's benchmark script come to the truth, on a quiet machine and beside a busy neighbour.
 
-    python benchmarks/bm_timing.py > results/bm_timing.jsonl
+    python benchmarks/bm_timing.py --trials 1 > results/bm_timing.jsonl
+    python benchmarks/bm_timing.py --trials 2 --truth results/bm_timing.jsonl >> results/bm_timing.jsonl
     python benchmarks/bm_timing.py --table results/bm_timing.jsonl
 
 Latency of one image. timm's script (`benchmark.py`, inference) builds a model in a process of its own, calls it 10
@@ -8,9 +9,10 @@ times, then 40 times, and states the mean of these; that is done here in the sam
 truth of a model is the same with 300 calls, the median of five processes, taken in turns with the other models while
 the machine is quiet: what timm's script says, had it all the time. `measure` is asked as anybody would ask it.
 
-Neighbours: `bursts` keeps one core busy for one to six seconds and rests as long; `steady` never rests. A row of ours
-says itself whether others disturbed it; such a row claims nothing and is counted apart. A pair of models is in the
-wrong order where the truth tells them apart by more than 3% and the two values say the opposite.
+The neighbour (`bursts`) keeps one core busy for one to six seconds and rests as long; of one that never rests every row
+of ours says that it claims nothing (`bm_measure.py`). A row that others disturbed says so itself, and is counted apart.
+A pair of models is in the wrong order where the truth tells them apart by more than 3% and the two values say the
+opposite. The second call takes the truth from the file of the first, for more trials on the same day.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ MODELS = (
     "deit_tiny_patch16_224", "mixer_s16_224", "poolformer_s12", "levit_128s", "xcit_nano_12_p16_224", "pit_ti_224",
     "mobilenetv3_large_100", "resnet18",
 )  # fmt: skip
-NEIGHBOURS = ("quiet", "bursts", "steady")
+NEIGHBOURS = ("quiet", "bursts")
 WARM, CALLS = 10, 40  # timm's defaults
 LONG, PROCESSES = 300, 5  # of the truth
 CLOSE = 0.03  # models that the truth hardly tells apart are no pair
@@ -79,27 +81,40 @@ def by_us(models: list[str]) -> dict[str, tuple[float, bool]]:
     return {row.model: (row.value, bool(row.origin.timing["contended"])) for row in rows if row.value is not None}
 
 
+def truths(models: list[str]) -> list[dict[str, Any]]:
+    """A line for each model: what timm's script says with all the time that it wants."""
+    long: dict[str, list[float]] = {model: [] for model in models}
+    for _ in range(PROCESSES):
+        for model, seconds in long.items():
+            seconds.append(timms_way(model, LONG))
+    return [{"model": model, "truth_s": statistics.median(took), "processes_s": took} for model, took in long.items()]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 @contextmanager
 def neighbour(kind: str) -> Iterator[None]:
-    process = _CONTEXT.Process(target=_busy, args=(kind,), daemon=True)
-    if kind != "quiet":
-        process.start()
+    process = _CONTEXT.Process(target=_bursts, daemon=True)
+    if kind == "quiet":
+        yield
+        return
+    process.start()
     try:
         yield
     finally:
-        if kind != "quiet":
-            process.kill()
-            process.join()
+        process.kill()
+        process.join()
 
 
-def _busy(kind: str) -> None:
+def _bursts() -> None:
     chance = random.Random(0)
     while True:
         end = time.monotonic() + chance.uniform(1, 6)
         while time.monotonic() < end:
             pass
-        if kind == "bursts":
-            time.sleep(chance.uniform(1, 6))
+        time.sleep(chance.uniform(1, 6))
 
 
 def told(lines: list[dict[str, Any]]) -> str:
@@ -135,35 +150,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--truth", type=Path, metavar="FILE", help="take the truth from a file of results")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print what a file of results says")
     options = parser.parse_args()
     if options.table is not None:
-        print(told([json.loads(line) for line in options.table.read_text().splitlines()]))
+        print(told(_lines(options.table)))
         return
     _CONTEXT.set_forkserver_preload(["torch", "timm"])
-    environment("python benchmarks/bm_timing.py")
-    long: dict[str, list[float]] = {model: [] for model in options.models}
-    for _ in range(PROCESSES):
-        for model, seconds in long.items():
-            seconds.append(timms_way(model, LONG))
-    lines: list[dict[str, Any]] = []
-
-    def keep(line: dict[str, Any]) -> None:
-        lines.append(line)
-        emit(line)
-
-    for model, seconds in long.items():
-        keep({"model": model, "truth_s": statistics.median(seconds), "processes_s": seconds})
+    environment(" ".join(["python", "benchmarks/bm_timing.py", *sys.argv[1:]]))
+    if options.truth is not None:
+        models = [line["model"] for line in _lines(options.truth) if "truth_s" in line]
+    else:
+        models = options.models
+        for line in truths(models):
+            emit(line)
     for trial, kind in itertools.product(range(options.trials), NEIGHBOURS):
         with neighbour(kind):
             start = time.monotonic()
-            theirs = {model: (timms_way(model, CALLS), False) for model in options.models}
+            theirs = {model: (timms_way(model, CALLS), False) for model in models}
             between = time.monotonic()
-            ours = by_us(options.models)
+            ours = by_us(models)
             end = time.monotonic()
         for side, seconds, took in (("timm's script", theirs, between - start), ("measure", ours, end - between)):
-            keep({"trial": trial, "neighbour": kind, "side": side, "seconds": seconds, "took_s": round(took, 1)})
-    print(told(lines), file=sys.stderr)
+            emit({"trial": trial, "neighbour": kind, "side": side, "seconds": seconds, "took_s": round(took, 1)})
 
 
 if __name__ == "__main__":
