@@ -136,7 +136,8 @@ def truth(spec: ModelSpec) -> dict[str, Any] | None:
 def counted(name: str, spec: ModelSpec) -> dict[str, Any]:
     """`macs` and `missing`, or the first line of the `error`, by a process that is forgotten afterwards."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_count, args=(theirs, name, spec))
+    # forked from a process that has computed nothing: one with threads would hand its locks on, but not the threads
+    process = multiprocessing.get_context("forkserver").Process(target=_count, args=(theirs, name, spec))
     process.start()
     theirs.close()
     try:
@@ -169,10 +170,12 @@ def summary(lines: Iterable[dict[str, Any]]) -> str:
     for name, own in by_counter.items():
         errors = {line["model"]: error for line in own if (error := relative_error(line)) is not None}
         low, high = (sum(side * error > RIGHT for error in errors.values()) for side in (-1, 1))
-        worst = max(errors, key=lambda model: abs(errors[model]), default="")
-        ends = [f"{statistics.median(map(abs, errors.values())):.1%}", f"{errors[worst]:+.0%} ({worst})"]
+        ends = ["", ""]
+        if errors:
+            worst = max(errors, key=lambda model: abs(errors[model]))
+            ends = [f"{statistics.median(map(abs, errors.values())):.1%}", f"{errors[worst]:+.0%} ({worst})"]
         cells = [f"{len(errors) - low - high} of {len(own)}", str(low), str(high), str(len(own) - len(errors)), *ends]
-        made.append(f"| {name} | {' | '.join(cells if errors else [*cells[:4], '', ''])} |")
+        made.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(made)
 
 

@@ -21,9 +21,11 @@ def test_what_a_process_begins_is_its_own_where_that_is_asked_for() -> None:
     shares = {}
     for family in (False, True):
         busy, start = Busy(family=family), time.perf_counter()
-        # a shell between, as a compiler is begun: the children of children count, too
-        subprocess.run(["sh", "-c", f"{sys.executable} -c '{_BURN}' & wait"], check=True)
-        shares[family] = busy.share(time.perf_counter() - start)
+        # a shell between, as a compiler is begun: children of children count, too
+        with subprocess.Popen(["sh", "-c", f"{sys.executable} -c '{_BURN}' & wait"]) as shell:
+            time.sleep(1.2)
+            shares[family] = busy.share(time.perf_counter() - start)
+            assert shell.wait() == 0
     used = 1 / (os.cpu_count() or 1)  # less where others keep the cores busy
     assert shares[True] < shares[False] - 0.2 * used
 
