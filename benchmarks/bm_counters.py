@@ -133,11 +133,13 @@ def truth(spec: ModelSpec) -> dict[str, Any] | None:
     return {"truth": printed * 1e9, "by": "its paper", "slack": 0.5 * 10**-digits / printed}
 
 
-def counted(name: str, spec: ModelSpec) -> dict[str, Any]:
-    """`macs` and `missing`, or the first line of the `error`, by a process that is forgotten afterwards."""
+def alone(task: Callable[..., Any], *words: Any) -> Any:
+    """What the task gives back, or the first line of its `error`, by a process that is forgotten afterwards.
+
+    It is forked from this one, which computes nothing itself: it would hand the locks of its threads on, but not them.
+    """
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    # forked from a process that has computed nothing: one with threads would hand its locks on, but not the threads
-    process = multiprocessing.get_context("forkserver").Process(target=_count, args=(theirs, name, spec))
+    process = multiprocessing.get_context("fork").Process(target=_answer, args=(theirs, task, words))
     process.start()
     theirs.close()
     try:
@@ -148,6 +150,12 @@ def counted(name: str, spec: ModelSpec) -> dict[str, Any]:
     process.kill()
     process.join()
     return found
+
+
+def counted(name: str, spec: ModelSpec) -> dict[str, Any]:
+    """`macs`, and what is `missing` of them by the counter's own word."""
+    macs, missing = COUNTERS[name](spec)
+    return {"macs": round(macs), "missing": missing}
 
 
 def relative_error(line: dict[str, Any]) -> float | None:
@@ -211,12 +219,13 @@ def main() -> None:
     lines = []
     for model in options.models:
         spec = resolve(model)
-        known = truth(spec)
-        if known is None:
-            print(f"{model} is left out: no formula, and nothing printed", file=sys.stderr)
+        known = alone(truth, spec)
+        if known is None or "error" in known:
+            why = "no formula, and nothing printed" if known is None else known["error"]
+            print(f"{model} is left out: {why}", file=sys.stderr)
             continue
         for name in COUNTERS:
-            lines.append({"model": model, "counter": name, **known, **counted(name, spec)})
+            lines.append({"model": model, "counter": name, **known, **alone(counted, name, spec)})
             emit(lines[-1])
     print(summary(lines), file=sys.stderr)
 
@@ -225,14 +234,13 @@ def _given(spec: ModelSpec) -> tuple[nn.Module, torch.Tensor]:
     return build(spec).eval(), torch.zeros(1, *spec.input_shape)
 
 
-def _count(answer: Connection, name: str, spec: ModelSpec) -> None:
+def _answer(answer: Connection, task: Callable[..., Any], words: tuple[Any, ...]) -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     torch.manual_seed(0)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
-            macs, missing = COUNTERS[name](spec)
-            answer.send({"macs": round(macs), "missing": missing})
+            answer.send(task(*words))
         except Exception as error:  # a peer may raise anything
             cause = error.__cause__ or error  # some peers only say that they failed
             first = (str(cause).strip() or "no message").splitlines()[0]
