@@ -149,7 +149,7 @@ def test_measuring_ends_in_time_and_goes_on_from_the_file(study, monkeypatch, tm
     bench, out = Bench(), tmp_path / "rows.jsonl"
     monkeypatch.setattr(study, "measure", bench)
     monkeypatch.setattr(study, "profile", lambda specs, **keys: None)
-    options = Namespace(runtime="r", threads=1, device="cpu", configs=40, seed=0, out=out, minutes=2.5)
+    options = Namespace(runtime="r", threads=1, device="cpu", configs=40, seed=0, out=out, minutes=2.5, artifacts=None)
     for done in (16, 32, 40):
         with Store("sqlite://") as store:
             if out.exists():
