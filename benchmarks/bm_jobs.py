@@ -11,6 +11,7 @@ should run: who else kept the machine busy cannot be told from the workers thems
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     recipe = with_changes(named_recipe("demo"), RECIPE)
-    environment(f"python benchmarks/bm_jobs.py --data {options.data} --steps {options.steps}")
+    environment(" ".join(["python", "benchmarks/bm_jobs.py", *sys.argv[1:]]))
     took: dict[int, list[float]] = {1: [], WORKERS: []}
     paths: list[list[Any]] = []
     for _ in range(options.rounds):
