@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from paretovit.zoo.mixers import _softmax
-from paretovit.zoo.mixers._softmax import attend, attend_by_products
+from paretovit.zoo.mixers._softmax import attend, attend_among_few, attend_by_products
 
 
 def parts(*lead: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -50,6 +50,38 @@ def test_a_bias_of_each_window_is_broadcast_over_the_images() -> None:
     each = [F.scaled_dot_product_attention(q[i], k[i], v[i], attn_mask=bias) for i in range(2)]
     for mine, true in zip(found, results(torch.stack(each), q, k, v, bias), strict=True):
         torch.testing.assert_close(mine, true)
+
+
+@pytest.mark.parametrize("shape", [None, (4, 3, 5, 7), (1, 4, 3, 5, 7), (5, 4, 3, 5, 7)], ids=str)
+def test_few_keys_are_worked_on_in_parts_that_change_no_bit(
+    shape: tuple[int, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, k, v = parts(5, 4, 3, dtype=torch.float32)
+    bias = None if shape is None else torch.randn(shape, requires_grad=True)
+    leaves = [q, k, v, *([] if bias is None else [bias])]
+    whole = results(attend_among_few(q, k, v, bias), *leaves)
+    of_images = []
+    monkeypatch.setattr(
+        _softmax, "attend_by_products", lambda q, *others: of_images.append(len(q)) or attend_by_products(q, *others)
+    )
+    monkeypatch.setattr(_softmax, "_WEIGHTS", 2 * 4 * 3 * 5 * 7)  # of two images
+    found = results(attend_among_few(q, k, v, bias), *leaves)
+    assert of_images == [2, 2, 1]
+    assert torch.equal(found[0], whole[0])
+    for mine, true in zip(found, whole, strict=True):
+        torch.testing.assert_close(mine, true)
+    alone = None if bias is None else bias[3:4] if len(bias) == 5 else bias
+    assert torch.equal(attend_among_few(q[3:4], k[3:4], v[3:4], alone)[0], whole[0][3])
+    with torch.no_grad():
+        assert torch.equal(attend_among_few(q, k, v, bias), whole[0])
+
+
+def test_many_keys_and_other_precisions_stay_with_the_fused_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_softmax, "attend_by_products", lambda *args, **kw: pytest.fail("written out"))
+    q, k, v = parts(2, 3, dtype=torch.float32)
+    attend_among_few(q.half(), k.half(), v.half())
+    monkeypatch.setattr(_softmax, "_FEW", 6)
+    torch.testing.assert_close(attend_among_few(q, k, v), F.scaled_dot_product_attention(q, k, v))
 
 
 def test_a_fixed_bias_stays_with_the_fused_operator(monkeypatch: pytest.MonkeyPatch) -> None:

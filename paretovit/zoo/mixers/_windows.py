@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from paretovit.zoo.mixers._softmax import attend, attend_by_products, by_products
+from paretovit.zoo.mixers._softmax import attend, attend_among_few, attend_by_products, by_products, has_few_keys
 from paretovit.zoo.tokens import Grid
 
 NOBODY = -1  # region of the slots that no token fills
@@ -21,7 +21,9 @@ def attend_in_windows(q_BHSK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias: Tens
     """
     images, slots = len(q_BHSK), bias.shape[-1]
     q, k, v = (part.unflatten(2, (-1, slots)).transpose(1, 2) for part in (q_BHSK, k_BHSK, v_BHSK))
-    if by_products(q, bias):
+    if has_few_keys(q, k):
+        out_BWHMK = attend_among_few(q, k, v, bias)
+    elif by_products(q, bias):
         out_BWHMK = attend_by_products(q, k, v, bias)
     else:
         bias = bias.to(q.dtype)

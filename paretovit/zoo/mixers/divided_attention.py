@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
-from paretovit.zoo.mixers._softmax import attend
+from paretovit.zoo.mixers._softmax import attend_among_few
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -67,7 +67,7 @@ class DividedAttention(Mixer):
     def _attended(self, x: Tensor) -> Tensor:
         """Attention within the rows (B, groups, tokens, D)."""
         qkv = self.qkv(x.flatten(0, 1)).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
-        out = self.proj(attend(*qkv.unbind(0)).transpose(1, 2).flatten(2))
+        out = self.proj(attend_among_few(*qkv.unbind(0)).transpose(1, 2).flatten(2))
         return self.out_map(out).unflatten(0, (len(x), -1))
 
     def reference(self, tokens: Tokens) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
 from paretovit.zoo.mixers._chosen import added_up, exactly, rows_of_heads
-from paretovit.zoo.mixers._softmax import attend
+from paretovit.zoo.mixers._softmax import attend_among_few
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -82,11 +82,9 @@ class Routing(Mixer):
         q_at_HBCW, k_at_HBCW = at_PBCW.chunk(2)
         qk = qk_BNPK.reshape(-1, K).index_select(0, rows_of_heads(at_PBCW)).to(v_BNHK.dtype)
         v = v_BNHK.view(-1, K).index_select(0, rows_of_heads(k_at_HBCW))
-        # clusters go in the place of heads: the output lies there as (.., token in it, cluster, width), and goes
-        # back in that order
         q, k, v = (part.view(H * B, C, W, K) for part in (*qk.chunk(2), v))
-        out_MK = attend(q, k, v).transpose(1, 2).reshape(-1, K)
-        rows_M = rows_of_heads(q_at_HBCW.transpose(2, 3))
+        out_MK = attend_among_few(q, k, v).reshape(-1, K)
+        rows_M = rows_of_heads(q_at_HBCW)
         heard_BNHK = added_up(out_MK, rows_M, B * N * H).view(B, N, H, K)
         times_BNH1 = added_up(torch.ones_like(out_MK[:, 0]), rows_M, B * N * H).view(B, N, H, 1)
         return self.proj((heard_BNHK / times_BNH1.clamp(min=1)).view(B, N, D))

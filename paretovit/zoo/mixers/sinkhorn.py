@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
 from paretovit.zoo.mixers._segments import segment_means
-from paretovit.zoo.mixers._softmax import attend
+from paretovit.zoo.mixers._softmax import attend_among_few
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -93,7 +93,7 @@ class Sinkhorn(Mixer):
                 bias = self._bias(log_BHMM).flatten(0, 1).unsqueeze(2).to(heard.dtype)
         # blocks go in the place of heads: the output lies there as (.., slot, block, width)
         k_heard, v_heard = heard.unbind(0)
-        out = attend(q_BHSK.reshape(B * H, M, C, K), k_heard, v_heard, bias=bias)
+        out = attend_among_few(q_BHSK.reshape(B * H, M, C, K), k_heard, v_heard, bias)
         # copied in any case; a reshape would become a view in an export, where attention lays its output out otherwise
         out_BMCHK = out.view(B, H, M, C, K).permute(0, 2, 3, 1, 4).clone(memory_format=torch.contiguous_format)
         out_BSD = out_BMCHK.view(B, M * C, D)
