@@ -430,15 +430,15 @@ class Steps:
         if execution.workers:
             self.conditions = replace(self.conditions, assumptions=(("workers", execution.workers),))
 
-    def step(self, phase: Phase) -> None:
-        """The next step; `phase` is called with what it is at: input, forward, loss (with what a teacher is asked),
-        backward, clipping, optimizer and, where the recipe averages weights, ema."""
+    def step(self, phase: Phase) -> float:
+        """The next step, and its loss; `phase` is called with what it is at: input, forward, loss (with what a teacher
+        is asked), backward, clipping, optimizer and, where the recipe averages weights, ema."""
         loop = self._loop
         loop.phase = phase
         with phase("input"):
             pixels, targets = next(self._batches)
-        loop.step(pixels, targets, self._done % (loop.recipe.epochs * loop.steps))
         self._done += 1
+        return loop.step(pixels, targets, (self._done - 1) % (loop.recipe.epochs * loop.steps))
 
     def synchronize(self) -> None:
         """Returns when all that was called is done."""
