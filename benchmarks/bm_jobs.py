@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from paired import emit, environment, spread
-from scale_cifar10 import START
+from scale_cifar10 import RECIPE, START, begin
 
 from paretovit.optimize.scale import Plan, scale
 from paretovit.store import Store
 from paretovit.training.recipe import Recipe, named_recipe, with_changes
 
-RECIPE = ("train_images=2000", "held_out=0.1", "epochs=8", "warmup_epochs=1")
 WORKERS = 2
 
 
@@ -33,7 +32,8 @@ def searched(data: str, recipe: Recipe, steps: int, jobs: int) -> tuple[float, l
     plan = Plan(steps=steps, tolerance=0.15, halving=True)
     with tempfile.TemporaryDirectory() as folder, Store("sqlite://") as store:
         start = time.perf_counter()
-        path = scale(START, data, recipe, plan, cost="macs", out=Path(folder), store=store, jobs=jobs)
+        model, out = begin(Path(folder, "start")), Path(folder, "search")
+        path = scale(model, data, recipe, plan, cost="macs", out=out, store=store, jobs=jobs)
         return time.perf_counter() - start, [step.to_json() for step in path.steps]
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     efficiency = [one / (WORKERS * many) for one, many in zip(took[1], took[WORKERS], strict=True)]
     emit(
         {
-            "start": START,
+            "start": START.name,
             "steps": options.steps,
             "recipe": list(RECIPE),
             "seconds_by_workers": {str(jobs): spread(seconds) for jobs, seconds in took.items()},

@@ -7,12 +7,15 @@
 What it does, each of it gone on with after a stop:
 
 1. `paretovit scale` from a small ViT for each of `--targets`, four doublings each, by successive halving on a recipe of
-   minutes. A target is a count, such as macs, or a runtime, and then latency on it.
+   minutes. A target is a count, such as macs, or a runtime, and then latency on it. Each path is kept beside `--out`,
+   and drawn.
 2. For every step of every path, the start with nothing but its width grown to the cost of the step's model: the ViT as
    it is scaled by hand (DeiT's tiny, small and base differ so).
-3. Both trained by the whole recipe from three seeds, a tenth of the images held out of the search's choice.
-4. Latencies of all these models on these runtimes: the transfer matrix, a model scaled for A run on B (the paper's
-   tables 5 and 12), is a table of these rows.
+3. Both trained by the whole recipe from three seeds; what the search chose by is held out of training.
+4. Latencies of all these models on these runtimes, side by side: the transfer matrix, a model scaled for A run on B
+   (the paper's tables 5 and 12), is a table of these rows.
+
+`paretovit reproduce hardware-aware-vit-scaling --results FILE --markdown` says of the rows what the paper claims.
 
 "An Investigation on Hardware-Aware Vision Transformer Scaling" (anonymous, 2021), sec. 4.1 and 4.2.
 """
@@ -28,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paretovit.analysis.scaled import SEARCH, WIDTH, scaled_row
 from paretovit.cost.count import count
 from paretovit.cost.folders import RUNTIMES
 from paretovit.cost.measure import Care, measure
@@ -37,17 +41,34 @@ from paretovit.optimize.scale import PATH, Plan, scale
 from paretovit.optimize.scale_cost import Cost
 from paretovit.optimize.scale_factors import Grown, grown
 from paretovit.optimize.scale_train import Trainings
+from paretovit.report.figures.scaling_path import draw_path
 from paretovit.report.progress import MeasureProgress
-from paretovit.spec import ModelSpec, from_json
+from paretovit.report.save import save_chart
+from paretovit.spec import ModelSpec, Stage, from_json, to_json
 from paretovit.store import Store
 from paretovit.training.data import open_data
 from paretovit.training.recipe import Recipe, named_recipe, with_changes
+from paretovit.zoo.checkpoint import SPEC, write_whole
 from paretovit.zoo.factors import factors_of
 
 TARGETS = ("macs", "onnxruntime", "litert")
-START = "vit_pico_patch8_32"
-RECIPE = ("train_images=10000", "held_out=0.1", "epochs=8", "hflip=true", "crop_padding=2", "weight_decay=0.1")
-CARE = Care(rounds=9, sittings=3, patience_s=60)
+# so small that its fourth doubling is trained in minutes
+START = ModelSpec(
+    name="vit_2x64_patch8_32", stages=(Stage(depth=2, dim=64, heads=2),), image_px=32, patch_px=8, num_classes=10
+)
+# Nearly as much is held out as is trained on, for to judge by it takes little time. At the demo's rate of learning, 3e-3,
+# models are the worse the wider.
+RECIPE = (
+    *("train_images=11000", "held_out=0.45", "epochs=6", "warmup_epochs=0.5", "batch_size=64", "amp_dtype=bfloat16"),
+    *("hflip=true", "crop_padding=2", "weight_decay=0.1", "lr=1e-3"),
+)
+CARE = Care(rounds=21, sittings=3, visit_s=0.05, patience_s=60)
+
+
+def begin(folder: Path) -> str:
+    """The start as a model that `scale` takes by name: a folder with its spec."""
+    write_whole(folder / SPEC, json.dumps(to_json(START)).encode())
+    return str(folder)
 
 
 @dataclass(frozen=True)
@@ -56,15 +77,20 @@ class Pair:
     it."""
 
     target: str
-    step: str
-    scaled: ModelSpec
-    unscaled: ModelSpec | None
+    step: int
+    scaled: Grown
+    wider: Grown | None
 
     @property
-    def models(self) -> Iterator[tuple[str, ModelSpec]]:
-        yield "scaled", self.scaled
-        if self.unscaled is not None:
-            yield "unscaled", self.unscaled
+    def models(self) -> Iterator[tuple[str, Grown]]:
+        yield SEARCH, self.scaled
+        if self.wider is not None:
+            yield WIDTH, self.wider
+
+    @property
+    def rows(self) -> Iterator[Measurement]:
+        for by, made in self.models:
+            yield scaled_row(made.spec, target=self.target, step=self.step, by=by, ratio=made.ratio)
 
 
 def searched(target: str, options: argparse.Namespace, recipe: Recipe, plan: Plan, store: Store) -> list[Pair]:
@@ -78,21 +104,26 @@ def searched(target: str, options: argparse.Namespace, recipe: Recipe, plan: Pla
         plan,
         cost=indicator,
         runtime=runtime,
+        threads=options.threads,
         out=out,
         store=store,
         jobs=options.jobs,
         tell=lambda text: print(f"{target}: {text}", file=sys.stderr, flush=True),
         measuring=MeasureProgress,
     )
+    kept_at = options.out.with_name(f"{options.out.stem}_{target}")
+    write_whole(kept_at.with_suffix(".json"), (out / PATH).read_bytes())
     path = json.loads((out / PATH).read_text(encoding="utf-8"))
+    save_chart(draw_path(path), kept_at.with_suffix(".svg"))
     start = from_json(path["search"]["start"])
-    cost = Cost(indicator, start, store, runtime=runtime, progress=MeasureProgress)
-    pairs = []
-    for step in path["steps"][1:]:
+    cost = Cost(indicator, start, store, runtime=runtime, threads=options.threads, progress=MeasureProgress)
+    pairs = [Pair(cost.where, 0, Grown("start", start, 1.0), None)]
+    for number, step in enumerate(path["steps"][1:], start=1):
         kept = next(one for one in step["candidates"] if one["key"] == step["kept"])
-        wider = grown(Grown("start", start, 1.0), "heads", kept["ratio"], cost.ratio, cost.foretold)
-        near = not wider.why and abs(wider.ratio / kept["ratio"] - 1) <= 2 * plan.tolerance
-        pairs.append(Pair(target, step["step"], from_json(kept["spec"]), wider.spec if near else None))
+        scaled = Grown(kept["factor"], from_json(kept["spec"]), kept["ratio"])
+        wider = grown(Grown("start", start, 1.0), "heads", scaled.ratio, cost.ratio, cost.foretold)
+        near = not wider.why and abs(wider.ratio / scaled.ratio - 1) <= 2 * plan.tolerance
+        pairs.append(Pair(cost.where, number, scaled, wider if near else None))
     return pairs
 
 
@@ -118,9 +149,10 @@ def _said(outcome: object) -> str:
 def told(pairs: Sequence[Pair], runtimes: Sequence[str], recipe: Recipe, store: Store) -> None:
     """A line for every model: where its accuracy lies over the seeds, and what it costs on every target."""
     times = " ".join(f"{runtime + ' ms':>15}" for runtime in runtimes)
-    print(f"{'':28} {'model':30} {'top-1 % (seeds)':>16} {'Mmacs':>8} {times}")
+    print(f"{'':38} {'model':30} {'top-1 % (seeds)':>16} {'Mmacs':>8} {times}")
     for pair in pairs:
-        for kind, spec in pair.models:
+        for by, made in pair.models:
+            spec = made.spec
             rows = [row for row in store.rows("top1", spec=spec.key, recipe=recipe.label) if row.value is not None]
             # the split that nothing was chosen by, where there is one
             final = [row for row in rows if "held" not in (row.conditions.split or "")] or rows
@@ -129,8 +161,8 @@ def told(pairs: Sequence[Pair], runtimes: Sequence[str], recipe: Recipe, store: 
             costs = [_value(store.rows("latency_s", spec=spec.key, runtime=runtime)) for runtime in runtimes]
             macs = _value(store.rows("macs", spec=spec.key))
             cells = " ".join(f"{1000 * t:15.3f}" for t in costs)
-            name = f"{pair.target} {pair.step} {kind}"
-            print(f"{name:28} {factors_of(spec)!s:30} {spread:>16} {macs / 1e6:8.1f} {cells}")
+            name = f"{pair.target}, step {pair.step}{', wider' if by == WIDTH else ''}"
+            print(f"{name:38} {factors_of(spec)!s:30} {spread:>16} {macs / 1e6:8.1f} {cells}")
 
 
 def _value(rows: Sequence[Measurement]) -> float:
@@ -140,14 +172,15 @@ def _value(rows: Sequence[Measurement]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--start", default=START)
+    parser.add_argument("--start", help="another model to scale from")
     parser.add_argument("--recipe", default="demo")
     parser.add_argument("--set", action="append", default=[], help="field=value of the recipe, after this script's own")
     parser.add_argument("--targets", nargs="+", default=TARGETS, help=f"counts, or of {', '.join(RUNTIMES.names())}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--tolerance", type=float, default=0.15)
-    parser.add_argument("--predict", type=int, default=0, help="as of `paretovit scale`")
+    parser.add_argument("--predict", type=int, default=24, help="as of `paretovit scale`")
+    parser.add_argument("--threads", type=int, default=1, help="that a latency is measured with")
     parser.add_argument("--jobs", type=int, default=num_threads())
     parser.add_argument("--runs", type=Path, default=Path("runs/scale_cifar10"))
     parser.add_argument("--out", type=Path, required=True, help="JSON lines of all rows")
@@ -165,21 +198,32 @@ def main() -> None:
     if missing := [why for runtime in runtimes if (why := RUNTIMES[runtime].missing())]:
         parser.error("; ".join(missing))
     options.runs.mkdir(parents=True, exist_ok=True)
-    with Store(options.runs / "rows.sqlite") as store:
-        try:
-            pairs = [pair for t in options.targets for pair in searched(t, options, recipe, plan, store)]
-            specs = list({spec.key: spec for pair in pairs for _, spec in pair.models}.values())
-            trained(specs, options, recipe, store)
-            if runtimes:
-                with MeasureProgress() as progress:
-                    measure(
-                        specs, indicators=["latency_s"], runtimes=runtimes, store=store, care=care, progress=progress
-                    )
-            rows = count(specs)
-            store.append([row for row in rows if not store.has(row.conditions, row.indicator)], specs)
-        finally:
-            store.export_lines(options.out)
-        told(pairs, runtimes, recipe, store)
+    options.start = options.start or begin(options.runs / "start")
+    with (
+        Store(options.runs / "rows.sqlite") as store,
+        Store(options.runs / "latencies.sqlite") as timed,
+        Store("sqlite://") as found,
+    ):
+        pairs = [pair for t in options.targets for pair in searched(t, options, recipe, plan, store)]
+        specs = list({made.spec.key: made.spec for pair in pairs for _, made in pair.models}.values())
+        trained(specs, options, recipe, store)
+        if runtimes:
+            # anew and side by side: a search measures each model when it comes to it
+            with MeasureProgress() as progress:
+                measure(
+                    specs,
+                    indicators=["latency_s"],
+                    runtimes=runtimes,
+                    threads=options.threads,
+                    store=timed,
+                    care=care,
+                    progress=progress,
+                )
+        rows = [row for row in store.rows() if row.indicator != "latency_s"]
+        rows += [*timed.rows(), *count(specs), *(row for pair in pairs for row in pair.rows)]
+        found.append(rows, [*store.specs().values()])
+        found.export_lines(options.out)
+        told(pairs, runtimes, recipe, found)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class PhasedStep(Protocol):
     def cuda(self) -> bool:
         """Whether it runs on a GPU."""
 
-    def step(self, phase: Phase) -> None:
+    def step(self, phase: Phase) -> object:
         """One step; `phase` is called with the name of each phase."""
 
     def synchronize(self) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.spec import ModelSpec
 
 Ratio = Callable[[ModelSpec], float]  # a cost over that of some other model
+Found = TypeVar("Found")
 
 _NEIGHBOURS = 2  # tried to each side of where the target was crossed, for costs may not grow evenly
 _SLOPES = (0.25, 2.0)  # that a cost is taken to grow with, against the one that foretells it, both as logarithms
@@ -86,6 +88,30 @@ def crossing(known: Sequence[tuple[float, float]], target: float) -> float:
     (x, y), *rest = reversed(points) if points[-1][1] < target else points
     slope = (y - rest[0][1]) / (x - rest[0][0]) if rest else 1.0
     return x + (target - y) / min(max(slope, _SLOPES[0]), _SLOPES[1])
+
+
+def side_by_side(
+    searches: Mapping[str, Generator[ModelSpec, None, Found]], ahead: Callable[[Sequence[ModelSpec]], None]
+) -> dict[str, Found]:
+    """What each of the searches comes to. They say in turn whose cost they ask for next, and what all of them ask for
+    is `ahead`'s to have measured at once before any of them goes on."""
+    found: dict[str, Found] = {}
+    left = dict(searches)
+    while left:
+        asked = []
+        for name, search in list(left.items()):
+            try:
+                asked.append(next(search))
+            except StopIteration as end:
+                found[name] = end.value
+                del left[name]
+        ahead(asked)
+    return {name: found[name] for name in searches}
+
+
+def carried_out(search: Generator[ModelSpec, None, Found]) -> Found:
+    """What a search comes to by itself."""
+    return side_by_side({"": search}, lambda asked: None)[""]
 
 
 def _or_nan(ratio: Ratio, spec: ModelSpec) -> float:

@@ -23,7 +23,7 @@ from paretovit.cost.subject import Setting
 from paretovit.devices import check_device, num_threads
 from paretovit.errors import Unmeasurable, UserError, unknown
 from paretovit.measurement import Measurement
-from paretovit.optimize.bracket import Ratio, guess, nearest, next_made
+from paretovit.optimize.bracket import Ratio, guess, nearest, next_made, side_by_side
 from paretovit.optimize.resize import WAYS, described, shapes, sizes_of
 from paretovit.optimize.scale_cost import CARE, Cost, cost_kind, ratio_to
 from paretovit.spec import ModelSpec, to_json
@@ -213,18 +213,8 @@ def _measured(baseline: ModelSpec, ways: Sequence[str], cost: Cost) -> tuple[flo
         before = cost.ratio(baseline)
     except Unmeasurable as error:
         raise UserError(f"{cost.where} of {baseline.name} beside {cost.start.name} cannot be had: {error}") from error
-    found: dict[str, Match] = {}
-    searches = {way: _search(baseline, way, cost) for way in ways}
-    while searches:
-        asked = []
-        for way, search in list(searches.items()):
-            try:
-                asked.append(next(search))
-            except StopIteration as end:
-                found[way] = end.value
-                del searches[way]
-        cost.ahead(asked)
-    return before, tuple(found[way] for way in ways)
+    found = side_by_side({way: _search(baseline, way, cost) for way in ways}, cost.ahead)
+    return before, tuple(found.values())
 
 
 def _search(baseline: ModelSpec, by: str, cost: Cost) -> Generator[ModelSpec, None, Match]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from paretovit.errors import Unmeasurable, UserError
+from paretovit.optimize.bracket import side_by_side
 from paretovit.optimize.scale_cost import Cost
-from paretovit.optimize.scale_factors import Grown, grown
+from paretovit.optimize.scale_factors import Grown, growing
 from paretovit.spec import ModelSpec
 from paretovit.store import Store
 from paretovit.zoo.catalog import resolve
@@ -52,9 +53,9 @@ def first(cost: Cost) -> Grown:
 
 def grown_alone(base: Grown, target: float, cost: Cost, tolerance: float) -> list[Grown]:
     """`base` with each of its factors grown alone until the cost is the target, over that of the search's start; one
-    that misses it by more than the tolerance says `why`."""
-    made = [grown(base, factor, target, cost.ratio, cost.foretold) for factor in TITLES]
-    return [_checked(one, target, tolerance) for one in made]
+    that misses it by more than the tolerance says `why`. What is measured of them is measured side by side."""
+    searches = {factor: growing(base, factor, target, cost.ratio, cost.foretold) for factor in TITLES}
+    return [_checked(one, target, tolerance) for one in side_by_side(searches, cost.ahead).values()]
 
 
 def _checked(made: Grown, target: float, tolerance: float) -> Grown:

@@ -3,9 +3,8 @@
 Paper    Anonymous 2021, "An Investigation on Hardware-Aware Vision Transformer Scaling", sec. 3.3 and algorithm 1, and
          the random permutation of sec. 4.1.
 Differs  The targets of the steps are powers of the factor times the cost of the start, as in algorithm 1 (the text has
-         twice the cost of the model selected before; then what one step misses adds up). Of the candidates that noise
-         does not tell from the most accurate one, the cheapest is kept: those within one standard error of it (Breiman
-         et al. 1984, "Classification and Regression Trees", sec. 3.4.3), the error of a share of so many images.
+         twice the cost of the model selected before; then what one step misses adds up). Those within one standard
+         error of the most accurate candidate, the error of a share of so many images, are said to be tied with it.
 
 Everything that takes time is a row of the store, and the path follows from rows, the recipe and its seed alone: what
 was measured or trained is not done again, so a search that was stopped at any moment goes on as if it had not been.
@@ -338,7 +337,7 @@ def _decided(name: str, target: float, made: list[Grown], judge: Judge, cost: Co
     best = max(trained, key=lambda one: one.top1 or 0.0)
     floor = (best.top1 or 0.0) - best.error
     candidates = [replace(one, tied=one.top1 is not None and one.top1 >= floor) for one in candidates]
-    kept = min((one for one in candidates if one.tied), key=lambda one: one.grown.ratio)
+    kept = max((one for one in candidates if one.tied), key=lambda one: (one.top1 or 0.0, -one.grown.ratio))
     if len(made) > 1:
         tell(f"{name}: {kept.spec.name} is kept")
     return Step(name, target, tuple(candidates), kept)

@@ -30,11 +30,13 @@ from paretovit.store import Store
 from paretovit.zoo.factors import factors_of
 
 PEAKS = {"peak_bytes_infer": False, "peak_bytes_train": True}  # whether it is one of training
-CARE = Care(rounds=9, sittings=3, patience_s=5)  # of a candidate, of which there are some dozens
+# of a candidate, of which there are some dozens: many short visits, for now and then the machine is slow for one
+CARE = Care(rounds=21, sittings=3, visit_s=0.05, patience_s=5)
 _FORETELLS = "macs"
 _TRIES = 3  # measurements of a model until one is sound
 _TOGETHER = 8  # models of a predictor that are measured side by side, and kept together
 _WIDEST = 0.1  # half of an interval, as a share of its value, that a search still goes by
+_DRIFT = 1.2  # times that the start may be slower than it was by itself; what is small suffers most when more is amiss
 GO_ON = "what was measured and trained is kept, the same command goes on"
 
 
@@ -46,10 +48,11 @@ class Cost:
     foretold      multiply-accumulates over those of the start, the same function as the cost where that is the cost;
                   after `learn`, the cost as a predictor has it
 
-    A measured row is taken if it was made beside the start and is sound: not `contended`, and the interval of its
-    median, the start's drift taken out, within a tenth of it to either side. One that is not is measured again, thrice
-    in all; then the model is refused, which a search that goes on finds in the rows, so that it takes the path that it
-    was on. The start, by which all others are judged, is never refused for good.
+    A measured row is taken if it was made beside the start and is sound: not `contended`, the interval of its median,
+    the start's drift taken out, within a tenth of it to either side, and that drift no more than a fifth. One that is
+    not is measured again, thrice in all; then the model is refused, which a search that goes on finds in the rows, so
+    that it takes the path that it was on. The start, by which all others are judged, is never refused for good, and is
+    measured anew where it turns out to be faster than it was.
 
     Raises `UserError` for an unknown indicator, for one that no size changes, for a runtime that is not here, and, from
     any measurement, for a device that is gone.
@@ -120,12 +123,13 @@ class Cost:
         return math.exp(predictor.margin)
 
     def ahead(self, specs: Sequence[ModelSpec]) -> None:
-        """Measure side by side those that have not been measured, so that what is asked of them afterwards is mostly
-        there; nothing for a cost that is not measured."""
-        wanted = {spec.key: spec for spec in specs} if self.is_measured else {}
-        new = [spec for spec in wanted.values() if not self._rows(spec)]
-        for at in range(0, len(new), _TOGETHER):
-            self._measure(new[at : at + _TOGETHER])
+        """Measure side by side those that have no sound row, so that what is asked of them afterwards is there; nothing
+        for a cost that is not measured."""
+        left = list({spec.key: spec for spec in specs}.values()) if self.is_measured else []
+        for _ in range(_TRIES):
+            left = [spec for spec in left if len(rows := self._rows(spec)) < _TRIES and _settled(rows) is None]
+            for at in range(0, len(left), _TOGETHER):
+                self._measure(left[at : at + _TOGETHER])
 
     def interval(self, spec: ModelSpec) -> Interval:
         """Where `ratio` may lie: both medians of 95% of redrawn rounds and those of every sitting, the start's drift
@@ -155,8 +159,7 @@ class Cost:
         if ours is start:
             return 1.0
         # over what the start took in the same rounds, so that a drift of the machine cancels
-        ratio = ours.value / median(ours.origin.timing.get("anchor_rounds", (start.value,)))
-        return ratio if self.kind.lower_is_better else 1 / ratio
+        return _over(ours.value, median(ours.origin.timing.get("anchor_rounds", (start.value,))), self.indicator)
 
     def _beside(self, spec: ModelSpec) -> Measurement:
         """A sound row of a measured indicator, from the store or measured now; one without a value if there is none."""
@@ -198,6 +201,11 @@ class Cost:
             if again.value is None:
                 raise UserError(f"{self.setting.device} is gone ({again.why}); {GO_ON}")
         self.store.append(rows, specs)
+        if any(_drift(row) < 1 / _DRIFT for row in rows):
+            (again,) = self._taken([self.start])
+            before = self._rows(self.start)[-1].value
+            if again.value is not None and (before is None or _over(again.value, before, self.indicator) < 1):
+                self.store.append([again], [self.start])
 
     def _taken(self, specs: Sequence[ModelSpec]) -> list[Measurement]:
         """Their rows, measured as if the store had none but that of the start."""
@@ -230,10 +238,10 @@ def _settled(rows: Sequence[Measurement]) -> Measurement | None:
 
 
 def is_sound(row: Measurement) -> bool:
-    """Whether a measured value can be gone by: nobody else used the machine, and its interval is narrow enough. A row
-    that keeps no rounds has nothing that speaks against it."""
+    """Whether a measured value can be gone by: nobody else used the machine, which was as fast as before, and its
+    interval is narrow enough. A row that keeps no rounds has nothing that speaks against it."""
     timing = row.origin.timing
-    if row.value is None or timing.get("contended"):
+    if row.value is None or timing.get("contended") or _drift(row) > _DRIFT:
         return False
     rounds = _beside_anchor(row)
     if rounds is None:
@@ -255,10 +263,26 @@ def _beside_anchor(row: Measurement) -> NDArray[np.float64] | None:
     return rounds
 
 
+def _drift(row: Measurement) -> float:
+    """Times that the anchor took longer beside it than by itself; 1 where no anchor is kept."""
+    timing = row.origin.timing
+    beside, before = timing.get("anchor_rounds"), timing.get("anchor_reference")
+    if not beside or not before:
+        return 1.0
+    return _over(median(beside), before, row.indicator)
+
+
+def _over(value: float, other: float, indicator: str) -> float:
+    """The one cost over the other; of a rate the inverse."""
+    return value / other if INDICATORS[indicator].lower_is_better else other / value
+
+
 def _unsound(rows: Sequence[Measurement]) -> str:
     busy = sum(bool(row.origin.timing.get("contended")) for row in rows)
     if busy:
         return f"others kept the machine busy in {busy} of {len(rows)} measurements; search on a quieter one"
+    if slow := sum(_drift(row) > _DRIFT for row in rows):
+        return f"the machine slowed down in {slow} of {len(rows)} measurements; search on a quieter one"
     return f"{len(rows)} measurements spread by more than {_WIDEST:.0%} to either side; search on a quieter machine"
 
 

@@ -11,18 +11,19 @@ Differs  There a factor stops at the first value that costs the target or more. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 from paretovit.errors import Unmeasurable
-from paretovit.optimize.bracket import Ratio, guess, nearest
+from paretovit.optimize.bracket import Ratio, carried_out, guess, nearest
 from paretovit.spec import ModelSpec
 from paretovit.zoo.factors import Factors, factors_of, with_factors
 
 _LARGEST = 16  # times its value that a factor is grown to at most; images are as many patches in all
 _HEAD_STEP = 2  # a head's width stays even, as all that the paper prints are
 _MEASURED = 5  # values of a factor that are measured at most until the target is met
+_CLOSE = 0.05  # share by which a measured cost may miss it without another value being tried
 _SPREAD = 4 / 3  # times which a permuted factor may be larger or smaller: table 13 has 14 to 17 layers and less
 _DRAWS = 60  # per permuted model, before the search for one is given up
 
@@ -63,15 +64,20 @@ def grown(base: Grown, factor: str, target: float, cost: Ratio, foretold: Ratio)
 
     `cost` and `foretold` are over those of the search's start; `foretold` is exact and takes no time, such as
     multiply-accumulates. A cost that is another one is asked for a few times only: where the foretold cost, carried
-    over by a line through what is known so far (logarithms of both), says that the target is.
+    over by a line through what is known so far (logarithms of both), says that the target is, until it is near.
     """
+    return carried_out(growing(base, factor, target, cost, foretold))
+
+
+def growing(base: Grown, factor: str, target: float, cost: Ratio, foretold: Ratio) -> Generator[ModelSpec, None, Grown]:
+    """`grown` as a search that says whose cost it asks for next, so that several can be measured side by side."""
     sizes = [with_factors(base.spec, factors) for factors in larger(factors_of(base.spec), factor)]
     return _nearest(base, factor, sizes, target, cost, foretold)
 
 
 def _nearest(
     base: Grown, factor: str, sizes: Sequence[ModelSpec], target: float, cost: Ratio, foretold: Ratio
-) -> Grown:
+) -> Generator[ModelSpec, None, Grown]:
     none = Grown(factor, base.spec, math.nan, "no value makes a model")
     if cost is foretold:
         found = nearest(sizes, lambda spec: cost(spec) / target)
@@ -84,10 +90,13 @@ def _nearest(
             return none
         if place in tried:
             break
+        yield sizes[place]
         try:
             tried[place] = cost(sizes[place])
         except Unmeasurable as error:
             none = replace(none, spec=sizes[place], why=str(error))
+            break
+        if abs(tried[place] / target - 1) <= _CLOSE:
             break
         known.append((math.log(foretold(sizes[place])), math.log(tried[place])))
     if not tried:
@@ -126,7 +135,7 @@ def permuted(
                 patch_px,
             )
             sizes = [with_factors(base.spec, drawn._replace(layers=d)) for d in range(1, 4 * own.layers + 1)]
-            made = _nearest(base, "all", sizes, base.ratio, cost, foretold)
+            made = carried_out(_nearest(base, "all", sizes, base.ratio, cost, foretold))
             if abs(made.ratio / base.ratio - 1) <= tolerance and made.spec.key not in found:
                 found[made.spec.key] = made
                 tell(made)
@@ -152,7 +161,7 @@ def scattered(base: Grown, number: int, most: float, foretold: Ratio, random: Ra
                 patch_px,
             )
             sizes = [with_factors(base.spec, drawn._replace(layers=d)) for d in range(1, 4 * own.layers + 1)]
-            made = _nearest(base, "all", sizes, target, foretold, foretold)
+            made = carried_out(_nearest(base, "all", sizes, target, foretold, foretold))
             if abs(made.ratio / target - 1) <= _NEAR_ENOUGH and made.spec.key not in found:
                 found[made.spec.key] = made
                 break

@@ -46,8 +46,8 @@ def _notes(path: SearchPath) -> list[str]:
     about = path.about
     notes = [
         f"d layers, h heads, e their width, r MLP ratio, I image and p patch in pixels. Accuracy on {about['data']}, "
-        f"{about['judged on']}, recipe {about['recipe']['name']}, ± one standard error; of those within one of the "
-        "best, the cheapest is kept."
+        f"{about['judged on']}, recipe {about['recipe']['name']}, ± one standard error; those within one of the "
+        "best are tied."
     ]
     for step in path.steps:
         for one in step.candidates:

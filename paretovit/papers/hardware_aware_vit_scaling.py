@@ -13,10 +13,12 @@ from typing import ClassVar
 
 from scipy.spatial.distance import cosine
 
+from paretovit.analysis.claims import Claim
 from paretovit.measurement import Measurement
 from paretovit.papers import Paper
 from paretovit.papers._cells import Cell, Verdict
 from paretovit.papers._counted import counts, judged, with_printed
+from paretovit.papers._hardware_aware_vit_scaling_claims import claims_of_scaled
 from paretovit.papers._hardware_aware_vit_scaling_tables import (
     DETECTION,
     DISTANCES,
@@ -45,7 +47,7 @@ class HardwareAwareVitScaling(Paper):
     """Tables 1 to 3, 5 to 9 and 11 to 13, and the numbers of figures 7 and 8."""
 
     title = "Anonymous 2021, An Investigation on Hardware-Aware Vision Transformer Scaling"
-    models = "*_scaled_*"
+    models = "vit_*"  # what a search starts from, and what it grows
     tables: ClassVar[dict[str, str]] = {
         "1": "the model that scaling starts from",
         "2": "DeiT and DeiT scaled by macs, 300 epochs",
@@ -73,6 +75,9 @@ class HardwareAwareVitScaling(Paper):
         if table in others:
             return list(others[table]())
         return [cell for row in ROWS if row.table == table for cell in _cells(row, rows)]
+
+    def claims(self, rows: Sequence[Measurement]) -> list[Claim]:
+        return claims_of_scaled(rows)
 
 
 def video_macs(*, layers: int, dim: int, patches: int, pixels: int, scheme: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -17,12 +17,13 @@ from paretovit.store import Store
 
 class ScriptedMeasure:
     """Rows of `latency`, seconds by spec, as `measure` makes them: in rounds beside the first model, whose row comes
-    first. All but that one run on a machine of half the speed, which the anchor shows.
+    first. All but that one run on a machine that is a tenth slower, which the anchor shows.
 
     measured    keys of the models, in the order in which they were measured; `runs` has them by call
     broken      part of the names of models whose process ends
     busy        measurements of each model that others disturb
     wide        part of the names of models whose rounds spread
+    slow        calls in which the machine is half as fast for the first model, and less slow for the others
     gone_after  measurements after which every process ends
     noise       deviation of the logarithm of every sample
     killed_at   the call that is interrupted
@@ -35,6 +36,7 @@ class ScriptedMeasure:
         broken: str = "",
         busy: int = 0,
         wide: str = "",
+        slow: Collection[int] = (),
         gone_after: int | None = None,
         noise: float = 0.0,
         killed_at: int | None = None,
@@ -44,6 +46,7 @@ class ScriptedMeasure:
     ) -> None:
         self.latency, self.noise, self.rounds, self.sittings = latency, noise, rounds, sittings
         self.broken, self.busy, self.wide, self.gone_after, self.killed_at = broken, busy, wide, gone_after, killed_at
+        self.slow = slow
         self.measured: list[str] = []
         self.runs: list[list[str]] = []
         self.random = Random(seed)
@@ -53,6 +56,7 @@ class ScriptedMeasure:
     ) -> None:
         if len(self.runs) == self.killed_at:
             raise KeyboardInterrupt
+        amiss = len(self.runs) in self.slow
         self.runs.append([])
         (indicator,), anchor = indicators, specs[0]
         cost = Cost(indicator, anchor, store, runtime=runtimes[0], threads=threads, batch_size=batch_size)
@@ -63,10 +67,12 @@ class ScriptedMeasure:
             self.measured.append(spec.key)
             self.runs[-1].append(spec.key)
             gone = self.gone_after is not None and len(self.measured) > self.gone_after
-            slow = 1.0 if spec.key == anchor.key else 2.0
-            anchor_rounds = self._samples(slow * self.latency(anchor), self.rounds, 0.0)
+            slow = 1.0 if spec.key == anchor.key else 1.1
+            of_anchor, of_others = (2.0, 1.4) if amiss else (slow, slow)
+            anchor_rounds = self._samples(of_anchor * self.latency(anchor), self.rounds, 0.0)
             spread = 0.5 if self.wide and self.wide in spec.name else 0.01
-            samples = self._samples(slow * self.latency(spec), self.rounds, spread)
+            own = of_anchor if spec.key == anchor.key else of_others
+            samples = self._samples(own * self.latency(spec), self.rounds, spread)
             if not cost.kind.lower_is_better:
                 anchor_rounds, samples = [1 / s for s in anchor_rounds], [1 / s for s in samples]
             before = store.rows(indicator, spec=anchor.key)

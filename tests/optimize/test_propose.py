@@ -51,6 +51,38 @@ def test_a_time_is_measured_once(monkeypatch):
         assert watch.latency(spec) / watch.latency(resolve(MODEL)) == pytest.approx(1.5, rel=0.1)
 
 
+def test_what_all_factors_ask_for_next_is_measured_side_by_side(monkeypatch):
+    watch = ScriptedMeasure(lambda spec: 1e-4 + 1e-10 * macs(spec))
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", watch)
+    with Store("sqlite://") as store:
+        propose(MODEL, store, cost="latency_s", times=1.5)
+    start, *runs = watch.runs
+    assert start == [resolve(MODEL).key]
+    assert len(runs[0]) == len(TITLES)  # one of each
+    assert [len(run) for run in runs] == sorted(map(len, runs), reverse=True)  # then those that are not near yet
+    assert len(runs) < len(watch.measured) / 2
+
+
+def test_what_others_disturbed_is_measured_again_side_by_side(monkeypatch):
+    watch = ScriptedMeasure(lambda spec: 1e-10 * macs(spec), busy=1)
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", watch)
+    with Store("sqlite://") as store:
+        propose(MODEL, store, cost="latency_s", times=1.5, tolerance=0.5)
+    start, again, first, second, *_ = watch.runs
+    assert start == again == [resolve(MODEL).key]
+    assert first == second
+    assert len(first) == len(TITLES)
+
+
+def test_a_time_that_is_near_enough_is_not_asked_for_again(monkeypatch):
+    watch = ScriptedMeasure(lambda spec: 1e-10 * macs(spec) * (1.03 if spec.key != resolve(MODEL).key else 1))
+    monkeypatch.setattr("paretovit.optimize.scale_cost.measure", watch)
+    with Store("sqlite://") as store:
+        (wider,) = (spec for spec in propose(MODEL, store, cost="latency_s") if changed(spec) == {"head_dim"})
+        known = store.specs()
+    assert [key for key in watch.measured if changed(known[key]) == {"head_dim"}] == [wider.key]
+
+
 def test_what_cannot_be_proposed_is_refused():
     with Store("sqlite://") as store:
         with pytest.raises(UserError, match="times must be above 1"):
