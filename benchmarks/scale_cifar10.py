@@ -46,7 +46,6 @@ from paretovit.report.progress import MeasureProgress
 from paretovit.report.save import save_chart
 from paretovit.spec import ModelSpec, Stage, from_json, to_json
 from paretovit.store import Store
-from paretovit.training.data import open_data
 from paretovit.training.recipe import Recipe, named_recipe, with_changes
 from paretovit.zoo.checkpoint import SPEC, write_whole
 from paretovit.zoo.factors import factors_of
@@ -56,8 +55,8 @@ TARGETS = ("macs", "onnxruntime", "litert")
 START = ModelSpec(
     name="vit_2x64_patch8_32", stages=(Stage(depth=2, dim=64, heads=2),), image_px=32, patch_px=8, num_classes=10
 )
-# Nearly as much is held out as is trained on, for to judge by it takes little time. At the demo's rate of learning, 3e-3,
-# models are the worse the wider.
+# Nearly as much is held out as is trained on, for to judge by it takes little time. At the demo's rate of learning,
+# 3e-3, models are the worse the wider.
 RECIPE = (
     *("train_images=11000", "held_out=0.45", "epochs=6", "warmup_epochs=0.5", "batch_size=64", "amp_dtype=bfloat16"),
     *("hflip=true", "crop_padding=2", "weight_decay=0.1", "lr=1e-3"),
@@ -193,7 +192,6 @@ def main() -> None:
     care = Care(rounds=3, sittings=1, patience_s=1) if options.quick else CARE
     recipe = with_changes(named_recipe(options.recipe), changes)
     plan = Plan(steps=options.steps, tolerance=options.tolerance, predict=options.predict, halving=True)
-    open_data(options.data)  # to be refused before anything is searched for
     runtimes = [target for target in options.targets if target in RUNTIMES.names()]
     if missing := [why for runtime in runtimes if (why := RUNTIMES[runtime].missing())]:
         parser.error("; ".join(missing))

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from paretovit.devices import origin
 from paretovit.errors import Unmeasurable, UserError
-from paretovit.measurement import Measurement
+from paretovit.measurement import Conditions, Measurement
 from paretovit.spec import ModelSpec
 from paretovit.store import Store
 from paretovit.training.data import Images, open_data
@@ -61,9 +61,10 @@ def stepped(name: str, pictures: Images, recipe: Recipe) -> tuple[ModelSpec, Mea
     """A step and the loss after it; a row without a value where there is none, or where it is no number."""
     spec = resolve(name, num_classes=pictures.num_classes, in_chans=pictures.in_chans)
     begun = time.perf_counter()
-    steps = Steps(spec, Same(shown(pictures, spec)), recipe)
-    losses, why = [], ""
+    conditions, losses, why = Conditions(spec=spec.key), [], ""
     try:
+        steps = Steps(spec, Same(shown(pictures, spec)), recipe)
+        conditions = steps.conditions
         losses = [steps.step(lambda phase: nullcontext()) for _ in range(2)]
     except (Unmeasurable, UserError, RuntimeError) as error:
         why = str(error).splitlines()[0]
@@ -75,7 +76,7 @@ def stepped(name: str, pictures: Images, recipe: Recipe) -> tuple[ModelSpec, Mea
         indicator=INDICATOR,
         unit="1",
         value=None if why else losses[1],
-        conditions=steps.conditions,
+        conditions=conditions,
         origin=replace(origin("trained"), timing=about),
         why=why,
     )

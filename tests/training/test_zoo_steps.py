@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from paretovit.errors import UserError
 from paretovit.store import Store
 from paretovit.training.data import open_data
 from paretovit.training.loop import Steps
@@ -63,6 +64,21 @@ def test_a_model_that_fails_says_why_and_stops_no_other(script, monkeypatch, tmp
     assert (found[MODELS[1]].value, found[MODELS[1]].why) == (None, "no kernel")
     assert found[MODELS[0]].value is not None
     assert "1 of 2 models made a step" in capsys.readouterr().out
+
+
+def test_a_model_that_cannot_be_made_says_why_and_stops_no_other(script, monkeypatch, tmp_path):
+    out, real = tmp_path / "steps.jsonl", Steps.__init__
+
+    def begin(self: Steps, spec, *others) -> None:
+        if spec.name == MODELS[0]:
+            raise UserError("no such part; take another")
+        real(self, spec, *others)
+
+    monkeypatch.setattr(Steps, "__init__", begin)
+    assert run(script, monkeypatch, out, *MODELS) == 1
+    found = rows(script, out)
+    assert (found[MODELS[0]].value, found[MODELS[0]].why) == (None, "no such part; take another")
+    assert found[MODELS[1]].value is not None
 
 
 def test_pictures_are_brought_to_what_a_model_takes(script):
