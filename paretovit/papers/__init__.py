@@ -40,11 +40,13 @@ class Paper(ABC):
 
     title    authors, year, title and venue
     models   what the names of the models that it is about look like, as a wildcard
+    marked   an indicator that rows must hold for it to claim anything of them, "" for any rows of its models
     tables   its tables by number as printed ("4.2"), figures and the like by name, each with a caption of ours
     """
 
     title: ClassVar[str]
     models: ClassVar[str]
+    marked: ClassVar[str] = ""
     tables: ClassVar[dict[str, str]]
 
     @abstractmethod
@@ -85,7 +87,8 @@ def claims(rows: Sequence[Measurement], paper: str | None = None) -> list[Claim]
     made: list[Claim] = []
     for name in [_file(paper)] if paper is not None else PAPERS.names():
         about = [row for row in rows if fnmatchcase(row.model, PAPERS.fact(name, "models"))]
-        if about:  # a paper's file loads torch
+        marked = PAPERS.fact(name, "marked", "")
+        if any(row.indicator == marked or not marked for row in about):  # a paper's file loads torch
             made += PAPERS[name]().claims(about)
     return made
 

@@ -48,6 +48,7 @@ class HardwareAwareVitScaling(Paper):
 
     title = "Anonymous 2021, An Investigation on Hardware-Aware Vision Transformer Scaling"
     models = "vit_*"  # what a search starts from, and what it grows
+    marked = "scaled_ratio"
     tables: ClassVar[dict[str, str]] = {
         "1": "the model that scaling starts from",
         "2": "DeiT and DeiT scaled by macs, 300 epochs",

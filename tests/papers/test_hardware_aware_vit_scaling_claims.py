@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from paretovit.analysis.scaled import SEARCH, WIDTH, scaled_row
@@ -107,3 +110,15 @@ def test_what_is_read_off_between_two_models_is_by_the_logarithm_of_the_cost():
 
 def test_rows_of_no_search_make_no_claim():
     assert claims([one for one in ROWS if one.indicator != "scaled_ratio"], "hardware-aware-vit-scaling") == []
+
+
+def test_rows_of_no_search_do_not_load_the_paper():
+    code = (
+        "import sys; from paretovit.measurement import Conditions, Measurement, Origin\n"
+        "from paretovit.papers import claims\n"
+        "about = {'conditions': Conditions(spec='a'), 'origin': Origin(how='counted')}\n"
+        "row = Measurement(model='vit_tiny', indicator='macs', unit='1', value=1.0, **about)\n"
+        "print(claims([row]), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "False"]
