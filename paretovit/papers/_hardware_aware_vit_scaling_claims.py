@@ -35,8 +35,12 @@ def claims_of_scaled(rows: Sequence[Measurement]) -> list[Claim]:
     """Every claim on every search that the rows hold, for each split and recipe that its models were trained by."""
     models = [scaled for row in rows if (scaled := scaled_of(row)) is not None]
     costs = {target: _costs(rows, target) for target in dict.fromkeys(model.target for model in models)}
+    starts = list(dict.fromkeys(model.name for model in models if not model.step))
+    if len(starts) == 1:  # each name begins with it
+        models = [model._replace(name=model.name.removeprefix(starts[0]).strip() or "the start") for model in models]
     made: list[Claim] = []
-    for where, top1 in _accuracies(rows, {model.key for model in models}).items():
+    for trained_by, top1 in _accuracies(rows, {model.key for model in models}).items():
+        where = f"{trained_by}; scaled from {', '.join(starts)}"
         trained = [model for model in models if model.key in top1]
         made += _beside_wider(trained, top1, costs, where)
         made += _on_front(trained, top1, costs, where)
@@ -128,7 +132,7 @@ def _on_others(
             reached = [top1[one.key][seed] for one in path]
             here[seed] = float(np.mean([np.interp(math.log(own[one.key]), at, reached) for one in within]))
             there[seed] = float(np.mean([top1[one.key][seed] for one in within]))
-        says = f"{len(within)} models at their cost in {target}"
+        says = f"{len(within)} model{'s' * (len(within) > 1)} at their cost in {target}"
         yield _claim(_OWN, where, (f"scaled for {target}: {says}", here), (f"scaled for {other}", there), "above")
 
 

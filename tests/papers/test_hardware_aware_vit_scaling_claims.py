@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -64,7 +65,7 @@ def found():
 
 def of(found, words: str) -> dict[tuple[str, str], str]:
     kept = [claim for claim in found if words in claim.says]
-    assert all(claim.where == "cifar10, test; short" for claim in kept)
+    assert all(claim.where == "cifar10, test; short; scaled from vit_start" for claim in kept)
     return {(claim.first.model, claim.second.model): claim.said for claim in kept}
 
 
@@ -94,7 +95,7 @@ def test_models_on_the_front_of_their_own_target(found):
 def test_models_scaled_for_another_target_at_their_cost_on_this_one(found):
     (claim,) = [claim for claim in found if "At equal cost" in claim.says]
     # those for litert cost more multiply-accumulates than any for macs, those for macs 4 and 8 of litert's 1 to 4
-    assert claim.first.model == f"scaled for {LITERT}: 1 models at their cost in {LITERT}"
+    assert claim.first.model == f"scaled for {LITERT}: 1 model at their cost in {LITERT}"
     assert claim.second.model == "scaled for macs"
     assert claim.first.values == pytest.approx([55, 55.1, 55.2])
     assert claim.second.values == pytest.approx([40, 40.1, 40.2])
@@ -106,6 +107,15 @@ def test_what_is_read_off_between_two_models_is_by_the_logarithm_of_the_cost():
     claim = next(claim for claim in claims(rows, "hardware-aware-vit-scaling") if "At equal cost" in claim.says)
     assert claim.first.values[0] == pytest.approx((50 + 55) / 2)
     assert claim.second.values[0] == pytest.approx(40)
+
+
+def test_where_all_were_scaled_from_one_start_names_are_what_was_grown():
+    rows = [replace(one, model=one.model.replace("vit_macs", "vit_start d")) for one in ROWS]
+    assert claims(rows, "hardware-aware-vit-scaling")[0].first.model == "d 1 (macs x 2.0)"
+    elsewhere = scaled_row(model("other"), target="params", step=0, by=SEARCH, ratio=1.0)
+    claim = claims([*rows, elsewhere], "hardware-aware-vit-scaling")[0]
+    assert claim.first.model == "vit_start d 1 (macs x 2.0)"
+    assert claim.where == "cifar10, test; short; scaled from vit_start, vit_other"
 
 
 def test_rows_of_no_search_make_no_claim():
