@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import sys
 from argparse import Namespace
@@ -15,6 +16,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from paretovit.analysis.scaled import SEARCH, scaled_of
 from paretovit.cost.count import count
 from paretovit.devices import origin
 from paretovit.measurement import Conditions, Measurement
@@ -219,3 +221,31 @@ def test_rows_of_the_curves_study(curves, monkeypatch, tmp_path):
     assert taus["rule power", 0.25] > 0.99 > taus["rule last", 0.25]
     spent = {row.value for row in rows if row.indicator == "halving_spent"}
     assert min(spent) < 0.5 < max(spent) <= 0.75
+
+
+@pytest.mark.slow
+def test_digits_scaled_for_two_targets_and_gone_on_with(monkeypatch, tmp_path, capsys):
+    """The whole of `scale_cifar10.py`, then again, which trains nothing and ends with the same rows."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script, out, targets = importlib.import_module("scale_cifar10"), tmp_path / "rows.jsonl", ["macs", "onnxruntime"]
+    words = ["--quick", "--data", "digits", "--targets", *targets, "--runs", str(tmp_path / "runs"), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["scale_cifar10.py", *words])
+    script.main()
+    first = out.read_text()
+    with Store("sqlite://") as store:
+        store.import_lines(out)
+        scaled = [one for row in store.rows("scaled_ratio") if (one := scaled_of(row)) is not None]
+        trained = {row.conditions.spec for row in store.rows("top1") if row.value is not None}
+        timed = {row.conditions.spec for row in store.rows("latency_s") if row.value is not None}
+    assert {(one.target, one.step) for one in scaled if one.by == SEARCH} == {
+        (target, step) for target in ("macs", "latency_s on onnxruntime") for step in (0, 1)
+    }
+    assert {one.key for one in scaled} <= trained & timed
+    for target in targets:
+        path = json.loads(out.with_name(f"rows_{target}.json").read_text())
+        assert [step["step"] for step in path["steps"]] == ["start", "step1"]
+        assert out.with_name(f"rows_{target}.svg").read_text().startswith("<svg")
+    capsys.readouterr()
+    script.main()
+    assert out.read_text() == first
+    assert "top-1" in capsys.readouterr().out
