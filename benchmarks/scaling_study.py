@@ -4,10 +4,11 @@
     python benchmarks/scaling_study.py --out results/scaling_study.jsonl --findings results/scaling_findings.jsonl
 
 The first call measures a sample of the 2,700 configurations of "An Investigation on Hardware-Aware Vision Transformer
-Scaling" (anonymous, 2021, fig. 8) on one device, that is a runtime with so many threads. Stopped, killed or out of its
-minutes, it goes on from what the file has, eight configurations at a time. Depth, head width and tokens per side are
-about half of the paper's, so that each takes milliseconds. The sample has one configuration from each of as many strata
-of equal numbers, ordered by multiply-accumulates. The second call reads what was measured on all devices:
+Scaling" (anonymous, 2021, fig. 8) on one device, that is a runtime with so many threads on this machine; where a file
+holds several machines' rows, devices are named by the machine, too. Stopped, killed or out of its minutes, it goes on
+from what the file has, eight configurations at a time. Depth, head width and tokens per side are about half of the
+paper's, so that each takes milliseconds. The sample has one configuration from each of as many strata of equal numbers,
+ordered by multiply-accumulates. The second call reads what was measured on all devices:
 
     predictor_kendall, predictor_error, predictor_held
                          rank agreement, median relative error and share of intervals that hold (90% are meant) of
@@ -43,7 +44,7 @@ from paretovit.cost.count import count
 from paretovit.cost.formulas import vit_counts
 from paretovit.cost.measure import Care, measure
 from paretovit.cost.profile import profile
-from paretovit.devices import num_threads, origin
+from paretovit.devices import device_name, num_threads, origin
 from paretovit.measurement import Conditions, Measurement
 from paretovit.optimize.predict import FEWEST, LatencyPredictor
 from paretovit.report.progress import MeasureProgress
@@ -103,7 +104,8 @@ def measured(options: argparse.Namespace, store: Store, clock: Callable[[], floa
     """The sample on one device, and where its time goes; every `TOGETHER` configurations are in the file at once. Ends
     when the minutes are over, or another such lot would not fit any more by the time that the longest has taken."""
     begun, longest = clock(), 0.0
-    device = {"runtime": options.runtime, "threads": options.threads}
+    device = {"runtime": options.runtime, "threads": options.threads, "device": device_name(options.device)}
+    name = _named(options.runtime, options.threads)
     wanted = sample(options.configs, options.seed)
 
     def left() -> list[ModelSpec]:
@@ -137,29 +139,31 @@ def measured(options: argparse.Namespace, store: Store, clock: Callable[[], floa
         take(specs)
         longest = max(longest, clock() - begun - spent)
         told = f"{len(wanted) - len(left())} of {len(wanted)} configurations in {(clock() - begun) / 60:.1f} minutes"
-        print(f"{_named(**device)}: {told}", file=sys.stderr, flush=True)
+        print(f"{name}: {told}", file=sys.stderr, flush=True)
     if remaining := len(left()):
-        print(f"{_named(**device)}: {remaining} are left; the same command goes on", file=sys.stderr)
+        print(f"{name}: {remaining} are left; the same command goes on", file=sys.stderr)
 
 
 def costs_of(store: Store) -> Costs:
     """Latencies that nobody disturbed, by device; and multiply-accumulates of the same models."""
     found: Costs = {}
-    keys = set()
+    keys, named = set(), _names(store)
     for row in store.rows("latency_s"):
         if row.value is not None and not row.origin.timing.get("contended"):
             # what the start took in the same rounds takes the machine's drift out
             timing = row.origin.timing
             anchor = timing.get("anchor_rounds")
             drift = float(np.median(anchor)) / timing["anchor_reference"] if anchor else 1.0
-            found.setdefault(_device(row.conditions), {})[row.conditions.spec] = row.value / drift
+            found.setdefault(named(row.conditions), {})[row.conditions.spec] = row.value / drift
             keys.add(row.conditions.spec)
     specs = [spec for key, spec in store.specs().items() if key in keys]
     return {MACS: {spec.key: m for spec, m in zip(specs, macs_of(specs), strict=True)}, **found} if specs else {}
 
 
-def _device(conditions: Conditions) -> str:
-    return _named(conditions.runtime, conditions.threads) + (" on a GPU" if "NVIDIA" in str(conditions.device) else "")
+def _names(store: Store) -> Callable[[Conditions], str]:
+    """What devices are called: the runtime and its threads, and the machine where the rows are of more than one."""
+    several = len({row.conditions.device for row in store.rows("latency_s")}) > 1
+    return lambda stated: _named(stated.runtime, stated.threads) + (f" on {stated.device}" if several else "")
 
 
 def _named(runtime: str | None, threads: int | None) -> str:
@@ -245,11 +249,12 @@ def transfer_losses(chosen_by: Sequence[float], run_on: Sequence[float], macs: S
 def _breakdowns(store: Store) -> dict[str, dict[str, float]]:
     """Shares of START's operator groups, by device; of macs where nothing was timed."""
     found: dict[str, dict[str, float]] = {}
+    named = _names(store)
     for name in ("time_share", "macs_share"):
         for row in store.rows(name, spec=START.key):
             part = row.conditions.part or ""
             if row.value is not None and part.startswith("group "):
-                device = MACS if name == "macs_share" else _device(row.conditions)
+                device = MACS if name == "macs_share" else named(row.conditions)
                 found.setdefault(device, {})[part] = row.value
     return found
 

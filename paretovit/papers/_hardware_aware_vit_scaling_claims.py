@@ -77,7 +77,8 @@ def _accuracies(rows: Sequence[Measurement], keys: set[str]) -> dict[str, dict[s
 def _beside_wider(
     models: Sequence[Scaled], top1: Mapping[str, BySeed], costs: Mapping[str, Mapping[str, float]], where: str
 ) -> Iterator[Claim]:
-    """Each beside the one that is wider alone and nearest to it in cost, whatever target that one was made for."""
+    """Each beside the one that is wider alone and nearest to it in cost, whatever target that one was made for; beside
+    none where it is that one itself."""
     wanted: tuple[tuple[str, Bound], ...] = ((_BETTER, "above"), (_NO_WORSE, "not below"))
     for says, bound in wanted:
         for one in models:
@@ -86,7 +87,7 @@ def _beside_wider(
                 continue
             apart = {m: abs(math.log(own[m.key] / own[one.key])) for m in models if m.by == WIDTH and m.key in own}
             other = min(apart, key=lambda m: apart[m], default=None)
-            if other is not None and apart[other] <= math.log(_EQUAL):
+            if other is not None and other.key != one.key and apart[other] <= math.log(_EQUAL):
                 sides = (_named(one, one.target, own, models), _named(other, one.target, own, models))
                 yield _claim(says, where, (sides[0], top1[one.key]), (sides[1], top1[other.key]), bound)
 

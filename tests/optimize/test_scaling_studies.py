@@ -55,7 +55,7 @@ def test_macs_of_configurations_are_those_of_the_counter(study):
     assert study.macs_of(specs) == counted
 
 
-def rows_of(study, runtime: str, power: float, noise: float, share: float):
+def rows_of(study, runtime: str, power: float, noise: float, share: float, machine: str = "abacus"):
     """A device whose latency is a power of macs, with noise; half of the second machine's rows drift and say so."""
     specs = [study.START, *study.sample(60, seed=0)]
     chance = Random(runtime)
@@ -65,11 +65,11 @@ def rows_of(study, runtime: str, power: float, noise: float, share: float):
         timing = {"anchor_rounds": [drift * 0.01] * 3, "anchor_reference": 0.01, "contended": at == 5}
         yield Measurement(
             model=spec.name, indicator="latency_s", unit="s", value=drift * value,
-            conditions=Conditions(spec=spec.key, device="abacus", runtime=runtime, dtype="float32", threads=1),
+            conditions=Conditions(spec=spec.key, device=machine, runtime=runtime, dtype="float32", threads=1),
             origin=replace(origin("measured"), timing=timing),
         )  # fmt: skip
     for part, value in (("group linear", share), ("group norm", 1 - share)):
-        conditions = Conditions(spec=study.START.key, device="abacus", runtime=runtime, threads=1, part=part)
+        conditions = Conditions(spec=study.START.key, device=machine, runtime=runtime, threads=1, part=part)
         yield Measurement(
             model="vit", indicator="time_share", unit="1", value=value, conditions=conditions, origin=origin("measured")
         )
@@ -110,6 +110,19 @@ def test_findings_of_the_scaling_study(study, monkeypatch):
     }
 
 
+def test_one_runtime_on_two_machines_is_two_devices(study):
+    specs = [study.START, *study.sample(60, seed=0)]
+    with Store("sqlite://") as store:
+        for machine, share in (("abacus", 0.9), ("slide rule", 0.5)):
+            store.append(rows_of(study, "a", 1.0, 0.005, share, machine), specs)
+        costs, rows = study.costs_of(store), study.findings(store)
+    first, second = "a x 1 on abacus", "a x 1 on slide rule"
+    assert set(costs) == {"macs", first, second}
+    found = {(row.model, row.indicator): row.value for row in rows}
+    assert found[f"{first} and {second}", "breakdown_distance"] > 0.1
+    assert (f"chosen by {first}, on {second}", "transfer_loss") in found
+
+
 def test_transfer_losses_by_hand(study, monkeypatch):
     monkeypatch.setattr(study, "ALIKE", 2)
     # in the order of macs: A prefers the first and the second of two, B the second both times
@@ -132,13 +145,13 @@ class Bench:
     """In place of `measure`: every call takes a minute of a made-up clock."""
 
     def __init__(self) -> None:
-        self.now, self.calls = 0.0, []
+        self.now, self.calls, self.machine = 0.0, [], "abacus"
 
     def __call__(self, specs, *, store, runtimes, threads, **others):
         self.calls.append([spec.key for spec in specs])
         self.now += 60
         for spec in specs:
-            conditions = Conditions(spec=spec.key, runtime=runtimes[0], threads=threads, device="abacus")
+            conditions = Conditions(spec=spec.key, runtime=runtimes[0], threads=threads, device=self.machine)
             row = Measurement(
                 model=spec.name, indicator="latency_s", unit="s", value=1.0, conditions=conditions,
                 origin=origin("measured"),
@@ -151,6 +164,7 @@ def test_measuring_ends_in_time_and_goes_on_from_the_file(study, monkeypatch, tm
     bench, out = Bench(), tmp_path / "rows.jsonl"
     monkeypatch.setattr(study, "measure", bench)
     monkeypatch.setattr(study, "profile", lambda specs, **keys: None)
+    monkeypatch.setattr(study, "device_name", lambda device: bench.machine)
     options = Namespace(runtime="r", threads=1, device="cpu", configs=40, seed=0, out=out, minutes=2.5, artifacts=None)
     for done in (16, 32, 40):
         with Store("sqlite://") as store:
@@ -165,6 +179,11 @@ def test_measuring_ends_in_time_and_goes_on_from_the_file(study, monkeypatch, tm
         assert (f"{40 - done} are left; the same command goes on" in said) == (done < 40)
     assert [len(keys) for keys in bench.calls] == [9] * 5
     assert len({key for keys in bench.calls for key in keys}) == 41  # none twice, but for the start beside them
+    bench.machine = "slide rule"
+    with Store("sqlite://") as store:
+        store.import_lines(out)
+        study.measured(options, store, clock=lambda: bench.now)
+    assert "r x 1: 16 of 40 configurations" in capsys.readouterr().err  # another machine begins anew
 
 
 def made_up(runs: int, epochs: int = 40) -> list[tuple[str, list[float]]]:

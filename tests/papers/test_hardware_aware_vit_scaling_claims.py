@@ -79,6 +79,14 @@ def test_scaled_models_beside_the_wider_one_that_is_nearest_in_cost(found):
     assert of(found, "is more accurate than one") == of(found, "is no less accurate") == pairs
 
 
+def test_a_step_that_chose_width_itself_is_not_held_against_itself():
+    itself = rows_of("wider 1111111", 42, 2, 2, ("macs", 1, SEARCH), ("macs", 1, WIDTH))
+    found = claims([*ROWS, *itself], "hardware-aware-vit-scaling")
+    beside = [claim for claim in found if "wider alone" in claim.says]
+    assert len(beside) == 6
+    assert not any(claim.first.model == claim.second.model for claim in beside)
+
+
 def test_models_on_the_front_of_their_own_target(found):
     pairs = of(found, "No other").items()
     said = {first.split(" (")[0]: (second.split(" (")[0], verdict) for (first, second), verdict in pairs}
