@@ -151,8 +151,9 @@ def _drawn(
     reach = [point[end] for point in points for end in ("quality", "low", "high") if point[end] is not None]
     y_span = span(reach, after=0.08)
     heights = spread([y_span.position(point["quality"]) for point in kept[1:]], _LABEL_PX / HEIGHT)
-    for point, height in zip(kept[1:], heights, strict=True):
+    for before, point, height in zip(kept, kept[1:], heights, strict=False):
         point["label_y"] = y_span.value(height)
+        point["rises"] = point["quality"] >= before["quality"]
     candidates, path = Data(points), Data(kept)
     x = alt.X("cost:Q", title=axes[0], scale=x_span.scale, axis=alt.Axis(tickCount=7, format="~r"))
     y = alt.Y("quality:Q", title=axes[1], scale=y_span.scale, axis=alt.Axis(tickCount=7))
@@ -167,11 +168,13 @@ def _drawn(
         tooltip=[*tooltip, alt.Tooltip("cost:Q", title=axes[0]), alt.Tooltip("quality:Q", title=axes[1])],
     )
     line = path.chart.mark_line(color=_KEPT, strokeWidth=1.8).encode(x=x, y=y, order="at:Q")
-    changes = (
-        path.chart.transform_filter("datum.at > 0")
-        .mark_text(align="left", dx=9, dy=-11, fontSize=12, color=INK)
+    # above its point, on the side that the line does not come from
+    changes = [
+        path.chart.transform_filter(f"datum.at > 0 && {kind}datum.rises")
+        .mark_text(align=align, dx=dx, dy=-11, fontSize=12, color=INK)
         .encode(x=x, y=alt.Y("label_y:Q", title=axes[1]), text="label:N")
-    )
+        for kind, align, dx in (("", "right", -5), ("!", "left", 5))
+    ]
     # below its point where the line leaves it upwards
     falls = len(kept) > 1 and kept[1]["quality"] < kept[0]["quality"]
     first = (
@@ -180,5 +183,5 @@ def _drawn(
         .encode(x=x, y=y, text="label:N")
     )
     words = ", ".join(f"{letter} {words}" for words, letter in TITLES.values())
-    chart = alt.layer(bars, line, marks, changes, first).properties(width=WIDTH, height=HEIGHT)
+    chart = alt.layer(bars, line, marks, *changes, first).properties(width=WIDTH, height=HEIGHT)
     return dressed(chart, title, [subtitle, f"Bars: where a value may lie. Letters: {words}."], candidates, path)
