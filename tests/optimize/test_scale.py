@@ -440,6 +440,12 @@ def test_the_path_is_drawn_with_what_changed(store):
     assert labels[0] == "d6 h2 e64 r4 I160 p16"
     assert labels[1] == "d 6 → 12"
     assert len(labels) == 3
+    lower = json.loads(json.dumps(content))
+    kept = next(one for one in lower["steps"][2]["candidates"] if one["key"] == lower["steps"][2]["kept"])
+    kept["top1"] = 0.01
+    for path, sides in ((content, [True, True]), (lower, [True, False])):  # that names stand on: left of a rising line
+        data = draw_path(path).to_dict()["datasets"].values()
+        assert [record["rises"] for rows in data for record in rows if "rises" in record] == sides
     content["steps"] = []
     with pytest.raises(UserError, match="without trained models"):
         draw_path(content)
