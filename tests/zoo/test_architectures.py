@@ -114,7 +114,9 @@ def test_one_step_of_training_reaches_every_parameter(name: str) -> None:
         # of the last block's patches nobody hears where a class token is read: CvT's last queries learn nothing
         last = f"stages.{len(model.stages) - 1}.{len(model.stages[-1]) - 1}."
         unread = model.prefix > 0 and parameter_name.startswith(last)
-        assert parameter.grad.any() or unread, parameter_name
+        # CCT's bias adds the same to all that a softmax is taken of: its gradient is 0, or what rounding leaves of it
+        moot = parameter_name == "readout.weigh.bias"
+        assert parameter.grad.any() or unread or moot, parameter_name
     optimizer.step()
     with torch.no_grad():
         assert model.eval()(image).isfinite().all()
