@@ -38,7 +38,7 @@ from paretovit.cost.measure import Care, measure
 from paretovit.devices import num_threads
 from paretovit.measurement import Measurement
 from paretovit.optimize.scale import PATH, Plan, scale
-from paretovit.optimize.scale_cost import Cost
+from paretovit.optimize.scale_cost import CARE, Cost
 from paretovit.optimize.scale_factors import Grown, grown
 from paretovit.optimize.scale_train import Trainings
 from paretovit.report.figures.scaling_path import draw_path
@@ -61,7 +61,7 @@ RECIPE = (
     *("train_images=11000", "held_out=0.45", "epochs=6", "warmup_epochs=0.5", "batch_size=64", "amp_dtype=bfloat16"),
     *("hflip=true", "crop_padding=2", "weight_decay=0.1", "lr=1e-3"),
 )
-CARE = Care(rounds=21, sittings=3, visit_s=0.05, patience_s=60)
+PATIENT = replace(CARE, patience_s=60)
 
 
 def begin(folder: Path) -> str:
@@ -189,7 +189,7 @@ def main() -> None:
     if options.quick:
         options.steps, options.seeds, options.start = 1, [0], "vit_pico_patch4_8"
         changes = ["epochs=2", "warmup_epochs=0", "train_images=200", "held_out=0.1", *options.set]
-    care = Care(rounds=3, sittings=1, patience_s=1) if options.quick else CARE
+    care = Care(rounds=3, sittings=1, patience_s=1) if options.quick else PATIENT
     recipe = with_changes(named_recipe(options.recipe), changes)
     plan = Plan(steps=options.steps, tolerance=options.tolerance, predict=options.predict, halving=True)
     runtimes = [target for target in options.targets if target in RUNTIMES.names()]

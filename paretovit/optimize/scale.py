@@ -334,10 +334,10 @@ def _decided(name: str, target: float, made: list[Grown], judge: Judge, cost: Co
     if not trained:
         reasons = "; ".join(f"{one.spec.name}: {one.why}" for one in candidates if one.why)
         raise UserError(f"{name}: no candidate could be trained ({reasons}); try --set with a smaller lr")
-    best = max(trained, key=lambda one: one.top1 or 0.0)
+    best = max(trained, key=lambda one: (one.top1 or 0.0, -one.grown.ratio))
     floor = (best.top1 or 0.0) - best.error
     candidates = [replace(one, tied=one.top1 is not None and one.top1 >= floor) for one in candidates]
-    kept = max((one for one in candidates if one.tied), key=lambda one: (one.top1 or 0.0, -one.grown.ratio))
+    kept = replace(best, tied=True)
     if len(made) > 1:
         tell(f"{name}: {kept.spec.name} is kept")
     return Step(name, target, tuple(candidates), kept)
