@@ -2,9 +2,10 @@
 
 A call takes time for arithmetic, for moving what it reads and writes, and for starting each operator: a sum of a few
 closed terms of the six factors whose prices differ from device to device. The prices are fitted, none below zero
-(Lawson and Hanson 1974), so that relative errors are least. What the
-sum misses is smooth in the logarithms of the factors (caches, blocks of a library), so kernel ridge regression on these
-corrects it near what was measured, and fades away from it (Saunders et al. 1998, with closed leave-one-out errors).
+(Lawson and Hanson 1974), so that relative errors are least. What the sum misses is smooth in the logarithms of the
+factors and of all weights (caches, blocks of a library), so a Gaussian process on these corrects it near what was
+measured, and fades away from it. How far each of them reaches is found by the likelihood, and differs a lot from device
+to device (Rasmussen and Williams 2006, sec. 5.1, automatic relevance determination).
 
 Paper    Anonymous 2021, "An Investigation on Hardware-Aware Vision Transformer Scaling" measures every model; that a
          latency can be looked up or predicted per device is usual in architecture search (Cai et al. 2019,
@@ -18,6 +19,7 @@ Letters  L layers, H heads, D width, M hidden width of the MLP, n patches, N tok
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -25,6 +27,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec
@@ -33,8 +38,8 @@ from paretovit.zoo.factors import Factors, factors_of, with_factors
 FEWEST = 12  # measured models that a predictor is fitted on at least: there are as many prices
 _FOLDS = 10
 _PREFIX = {"mean": 0, "distilled": 2}  # tokens besides those of patches; any other read-out has one
-_REACHES = (0.5, 1.0, 2.0, 4.0)  # of the correction, in standard deviations of the factors
-_NOISES = (0.003, 0.01, 0.03, 0.1, 0.3)  # variance of a measurement's own error over that of what the sum misses
+_REACH = (1.0, 10.0)  # bounds of the correction's, in standard deviations of each place
+_RESOLUTION = 0.01  # of the logarithm of a time; what the sum misses by less is nothing to be corrected
 _REWEIGHTED = 8
 
 Floats = NDArray[np.float64]
@@ -145,50 +150,41 @@ def _terms(factors: Floats, family: ModelSpec) -> Floats:
 
 
 def _places(factors: Floats, family: ModelSpec) -> Floats:
-    """(models, 6): where the correction takes models to lie, logarithms of what the terms are made of."""
+    """(models, 7): where the correction takes models to lie, logarithms of what the terms are made of. All weights are
+    among them, though the others make them up: what a cache holds and what it does not is a matter of one axis then."""
     L, H, K, ratio, image, P = factors.T
     n = np.ceil(image / P) ** 2
-    return np.log(np.stack([L, H, K, ratio, n + _PREFIX.get(family.readout.name, 1), P], axis=1))
+    weights = L * (H * K) ** 2 * (4 + 2 * ratio)
+    return np.log(np.stack([L, H, K, ratio, n + _PREFIX.get(family.readout.name, 1), P, weights], axis=1))
 
 
 @dataclass(frozen=True)
 class _Correction:
-    """Of the logarithm, as a weighted sum over measured models, by their distance."""
+    """Of the logarithm: the mean of a Gaussian process in the places, each over its deviation among those measured."""
 
-    measured: Floats
-    weights: Floats
+    process: GaussianProcessRegressor
     scale: Floats
-    reach: float
+    unit: float
+
+    @classmethod
+    def fit(cls, places: Floats, missed: Floats) -> _Correction:
+        scale, unit = np.maximum(places.std(axis=0), 1e-3), max(float(missed.std()), _RESOLUTION)
+        smooth = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(np.full(places.shape[1], 2.0), _REACH, nu=2.5)
+        process = GaussianProcessRegressor(smooth + WhiteKernel(0.1, (1e-4, 1.0)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a reach at its bound is an answer
+            process.fit(places / scale, missed / unit)
+        return cls(process, scale, unit)
 
     def __call__(self, places: Floats) -> Floats:
-        return _kernel(places / self.scale, self.measured / self.scale, self.reach) @ self.weights
-
-
-def _kernel(a: Floats, b: Floats, reach: float) -> Floats:
-    distances = ((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2)
-    return np.exp(-distances / (2 * reach**2 * a.shape[1]))
+        missed: Floats = self.unit * self.process.predict(places / self.scale)
+        return missed
 
 
 def _fitted(factors: Floats, family: ModelSpec, seconds: Floats) -> tuple[Floats, _Correction]:
     terms = _terms(factors, family)
     prices = _prices(terms, seconds)
-    places = _places(factors, family)
-    scale = np.maximum(places.std(axis=0), 1e-3)
-    missed = np.log(seconds / (terms @ prices))
-    best: tuple[float, float, Floats] | None = None
-    for reach in _REACHES:
-        kernel = _kernel(places / scale, places / scale, reach)
-        for noise in _NOISES:
-            inverse = np.linalg.inv(kernel + noise * np.eye(len(kernel)))
-            weights: Floats = np.asarray(inverse @ missed, np.float64)
-            error = float(np.mean(np.abs(weights / np.diag(inverse))))  # each foretold by all others, in closed form
-            if best is None or error < best[0]:
-                best = error, reach, weights
-    assert best is not None, "there is a reach and a noise to try"
-    error, reach, weights = best
-    if error >= float(np.mean(np.abs(missed))):
-        weights = np.zeros_like(missed)  # the sum alone foretells better
-    return prices, _Correction(places, weights, scale, reach)
+    return prices, _Correction.fit(_places(factors, family), np.log(seconds / (terms @ prices)))
 
 
 def _prices(terms: Floats, seconds: Floats) -> Floats:

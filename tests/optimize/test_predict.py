@@ -26,12 +26,21 @@ GRID = [
 
 class Abacus:
     """Adds up matrix products and row-wise operators, each as long as the longer of its arithmetic and its bytes, or
-    longer where rows do not fill blocks of `block`; caches hold `cache` bytes, beyond which memory is `slow` times as
-    slow."""
+    longer where rows do not fill blocks of `block`; caches hold `cache` bytes, beyond which memory is half as fast. Of
+    a model whose weights take more than `held` bytes all are read from further away, at a quarter."""
 
-    def __init__(self, peak: float, bandwidth: float, start_s: float, block: int, cache: float, noise: float) -> None:
+    def __init__(
+        self,
+        peak: float,
+        bandwidth: float,
+        start_s: float,
+        block: int,
+        cache: float,
+        noise: float,
+        held: float = math.inf,
+    ) -> None:
         self.peak, self.bandwidth, self.start_s, self.block, self.cache = peak, bandwidth, start_s, block, cache
-        self.noise = noise
+        self.noise, self.held = noise, held
 
     def __call__(self, spec: ModelSpec) -> float:
         d, h, e, r, image, patch = factors_of(spec)
@@ -43,6 +52,9 @@ class Abacus:
         seconds += d * h * (self._product(tokens, e, tokens) + self._product(tokens, tokens, e))
         for elements in (tokens * width,) * 4 + (tokens * r * width, h * tokens**2):
             seconds += d * (self.start_s + self._bytes(8 * elements))
+        weights = 4 * d * width**2 * (4 + 2 * r)
+        if weights > self.held:
+            seconds += 4 * weights / self.bandwidth
         return seconds * math.exp(self.noise * Random(spec.key).gauss(0, 1))
 
     def _product(self, rows: int, inner: int, columns: int) -> float:
@@ -58,6 +70,7 @@ DEVICES = {
     "compute": Abacus(1e11, 2e10, 5e-6, 16, 1e6, 0.01),
     "memory": Abacus(2e12, 5e9, 2e-6, 8, 4e6, 0.01),
     "starts": Abacus(1e12, 5e10, 5e-5, 16, 1e7, 0.01),
+    "far weights": Abacus(1e12, 5e10, 5e-6, 16, 1e7, 0.01, held=8e6),
 }
 
 
