@@ -43,6 +43,9 @@ def scale(
         bool, typer.Option("--halving", help="End the worse half's trainings after 1/4 of the epochs, and after 1/2.")
     ] = False,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Trainings at once; on a CPU, one per core.")] = None,
+    ray: Annotated[
+        str, typer.Option("--ray", metavar="ADDRESS", help="Train on a Ray cluster instead; local makes one here.")
+    ] = "",
     threads: Annotated[int | None, typer.Option("--threads", help="Of what is measured; all cores by default.")] = None,
     batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Images per call for peaks of memory.")] = 8,
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw the path to a .svg, .png or .html.")] = None,
@@ -77,6 +80,7 @@ def scale(
             batch_size=batch_size,
             threads=threads,
             jobs=jobs or (num_threads() if device == "cpu" else 1),
+            ray=ray,
             tell=lambda text: typer.echo(text, err=True),
             watching=progress_bar,
             measuring=measuring,

@@ -383,13 +383,15 @@ def scale(
     batch_size: int = 8,
     threads: int | None = None,
     jobs: int = 1,
+    ray: str = "",
     tell: Tell = lambda text: None,
     watching: Watching = lambda title: nullcontext(silent),
     measuring: Callable[..., AbstractContextManager[Any]] = nullcontext,
 ) -> SearchPath:
     """Search from the model of that name, made for the channels and classes of the data, with new weights.
 
-    `threads` are those of a time that is measured; trainings on a CPU have one each, and `jobs` of them run at once.
+    `threads` are those of a time that is measured; trainings on a CPU have one each, and `jobs` of them run at once, or
+    as many as the Ray cluster at the address `ray` has room for ("local": one on this machine).
 
     Under `out`: PATH, the path so far; `runs/KEY`, the training of each candidate; and for each step, `start`, `step1`,
     ... and `refined`, the model that was kept, a checkpoint like any other. Raises `UserError` as `search` does, and
@@ -401,7 +403,9 @@ def scale(
         raise UserError(f"{images.name} are made-up images, on which there is no accuracy; choose other --data")
     spec = resolve(start, in_chans=images.in_chans, num_classes=images.num_classes)
     factors_of(spec)
-    trainings = Trainings(data=data, recipe=recipe, runs=out / _RUNS, device=device, jobs=jobs, watching=watching)
+    trainings = Trainings(
+        data=data, recipe=recipe, runs=out / _RUNS, device=device, jobs=jobs, ray=ray, watching=watching
+    )
     judge = Judge(
         store,
         recipe,

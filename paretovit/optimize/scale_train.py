@@ -1,4 +1,5 @@
-"""Trainings of a search: one after the other in this process, or several at once in processes of their own.
+"""Trainings of a search: one after the other in this process, or several at once in processes of their own, which may
+be on the machines of a cluster.
 
 Each uses one thread of the CPU, however many run at once: how many threads add up a sum changes its last bits, and by
 them the path that a search takes. Every training has a folder of its own, where it is gone on with after any stop; a
@@ -22,12 +23,14 @@ from multiprocessing.connection import wait as wait_for
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Measurement
 from paretovit.optimize.scale_cost import GO_ON
+from paretovit.optimize.scale_ray import RayWorkers
 from paretovit.optimize.search_folder import diverged_apart
 from paretovit.spec import ModelSpec
 from paretovit.training.data import Data, open_data
@@ -53,8 +56,8 @@ class _Workers:
         self._stop = context.Event()
         self._executor = ProcessPoolExecutor(number, context, _begin, (self._stop,))
 
-    def submit(self, trainings: Trainings, spec: ModelSpec, until: int | None) -> Future[Outcome]:
-        return self._executor.submit(_work, trainings, spec, until)
+    def submit(self, call: Callable[..., Any], *given: Any) -> Future[Any]:
+        return self._executor.submit(call, *given)
 
     def end(self) -> None:
         """Trainings that run keep where they are; those that wait are not begun."""
@@ -64,7 +67,8 @@ class _Workers:
 
 @dataclass(kw_only=True)
 class Trainings:
-    """Trains models by a recipe, `jobs` at once; model KEY in the folder KEY of `runs`.
+    """Trains models by a recipe, `jobs` at once; model KEY in the folder KEY of `runs`. With an address in `ray`, as
+    many at once as that cluster has cores, or GPUs.
 
     `watching` makes who is told of the steps; where several trainings run at once, nobody is. Used as a context, at
     the end of which the processes end that train several at once; they do so, too, when one call of it is stopped.
@@ -75,19 +79,21 @@ class Trainings:
     runs: Path
     device: str = "cpu"
     jobs: int = 1
+    ray: str = ""
     watching: Watching = _unwatched
-    _workers: _Workers | None = field(default=None, init=False, repr=False, compare=False)
+    _workers: _Workers | RayWorkers | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise UserError(f"jobs must be at least 1, got {self.jobs}")
-        if self.jobs > 1 and self.device != "cpu":
+        if self.jobs > 1 and not self.ray and self.device != "cpu":
             raise UserError(f"several trainings at once are for the CPU; leave out --jobs on {self.device}")
 
     def __call__(self, specs: Sequence[ModelSpec], until: int | None = None) -> Iterator[tuple[ModelSpec, Outcome]]:
         """Outcomes as they come: of the whole recipe, or the top-1 accuracy after `until` epochs of it, where the
         training then rests. Raises `UserError` as `train` does, and `KeyboardInterrupt` if stopped."""
-        return (self._here if min(self.jobs, len(specs)) <= 1 else self._at_once)(specs, until)
+        apart = len(specs) > 0 if self.ray else min(self.jobs, len(specs)) > 1
+        return (self._at_once if apart else self._here)(specs, until)
 
     def _here(self, specs: Sequence[ModelSpec], until: int | None) -> Iterator[tuple[ModelSpec, Outcome]]:
         for spec in specs:
@@ -105,11 +111,12 @@ class Trainings:
 
     def _at_once(self, specs: Sequence[ModelSpec], until: int | None) -> Iterator[tuple[ModelSpec, Outcome]]:
         if self._workers is None:
-            self._workers = _Workers(self.jobs)
-        plain = Trainings(data=self.data, recipe=self.recipe, runs=self.runs, device=self.device)
+            gpu = self.device != "cpu"
+            self._workers = RayWorkers(self.ray, gpu=gpu) if self.ray else _Workers(self.jobs)
+        plain = Trainings(data=self.data, recipe=self.recipe, runs=self.runs, device=self.device)  # what is sent
         all_came = False
         try:
-            asked = {self._workers.submit(plain, spec, until): spec for spec in specs}
+            asked = {self._workers.submit(_work, plain, spec, until): spec for spec in specs}
             for done in as_completed(asked):
                 yield asked[done], done.result()
             all_came = True
@@ -191,7 +198,6 @@ def _begin(stop: Event) -> None:
     global _asked_to_stop
     _asked_to_stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to hear, which then asks to stop
-    torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -208,4 +214,5 @@ def _work(trainings: Trainings, spec: ModelSpec, until: int | None) -> Outcome:
             raise KeyboardInterrupt
 
     look()  # one that a worker had been given already when all were asked to stop
-    return trainings.carried_out(spec, until, look)
+    with _one_thread(trainings.device):
+        return trainings.carried_out(spec, until, look)

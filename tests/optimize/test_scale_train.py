@@ -18,6 +18,7 @@ import pytest
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Measurement
 from paretovit.optimize.scale import PATH, Plan, SearchPath, scale
+from paretovit.optimize.scale_ray import RayWorkers, _there
 from paretovit.optimize.scale_train import Trainings, accuracies
 from paretovit.store import Store
 from paretovit.training.folder import exclusive
@@ -71,16 +72,47 @@ def test_jobs_out_of_range_are_refused(tmp_path, bad, why):
         trainings(tmp_path, **bad)
 
 
+AT_ONCE = [pytest.param({"jobs": 2}, id="processes"), pytest.param({"ray": "local"}, id="ray")]
+
+
 @pytest.mark.slow
-def test_two_at_once_come_to_what_one_after_the_other_does(tmp_path):
-    one = dict(trainings(tmp_path / "one")(SPECS))
-    with trainings(tmp_path / "two", jobs=2) as at_once:
-        rested = dict(at_once(SPECS[:2], 1))
+def test_processes_stay_from_one_call_to_the_next(tmp_path):
+    with trainings(tmp_path, jobs=2) as at_once:
+        list(at_once(SPECS[:2], 1))
         workers = {process.pid for process in active_children()}
-        two = dict(at_once(SPECS))
-        assert {process.pid for process in active_children()} == workers  # those that were there go on
+        list(at_once(SPECS[:2], 2))
+        assert {process.pid for process in active_children()} == workers
         assert len(workers) == 2
     assert not active_children()
+
+
+@pytest.mark.slow
+def test_a_cluster_says_what_was_wrong_in_a_line(tmp_path):
+    """An error of a training comes as itself, and what was lost on the way as one that says how to go on."""
+    with trainings(tmp_path, data="nowhere", ray="local") as at_once, pytest.raises(UserError, match=r"^unknown data"):
+        list(at_once(SPECS[:1]))
+    workers = RayWorkers("local", gpu=False)
+    try:
+        with pytest.raises(UserError, match=r"was lost \(.*; what was measured and trained is kept"):
+            workers.submit(os._exit, 1).result()
+    finally:
+        workers.end()
+    with pytest.raises(UserError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
+        RayWorkers("127.0.0.1:1", gpu=False)
+
+
+def test_a_machine_that_does_not_share_the_folder_is_told_of(tmp_path):
+    with pytest.raises(UserError, match=f"does not see {tmp_path / 'gone'}; begin where all of them share files"):
+        _there(str(tmp_path / "gone"), os.getpid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", AT_ONCE)
+def test_two_at_once_come_to_what_one_after_the_other_does(tmp_path, how):
+    one = dict(trainings(tmp_path / "one")(SPECS))
+    with trainings(tmp_path / "two", **how) as at_once:
+        rested = dict(at_once(SPECS[:2], 1))
+        two = dict(at_once(SPECS))
     for spec in SPECS[:2]:
         assert rested[spec] == curve(one[spec])[0][1]
     assert set(one) == set(two) == set(SPECS)
@@ -98,17 +130,18 @@ from dataclasses import replace
 from pathlib import Path
 from test_scale_train import SHORT, SPECS, trainings
 if __name__ == "__main__":
-    with trainings(Path(sys.argv[1]), recipe=replace(SHORT, epochs=100_000), jobs=2) as at_once:
+    with trainings(Path(sys.argv[1]), recipe=replace(SHORT, epochs=100_000), **{how}) as at_once:
         list(at_once(SPECS))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("at_once", AT_ONCE)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_workers_do_not_outlive_their_parent(tmp_path, how):
+def test_workers_do_not_outlive_their_parent(tmp_path, how, at_once):
     """Both trainings are under way when the parent is gone: soon nobody holds their folders, and they can go on."""
     script = tmp_path / "long.py"
-    script.write_text(_LONG.format(tests=str(Path(__file__).parent)), encoding="utf-8")
+    script.write_text(_LONG.format(tests=str(Path(__file__).parent), how=at_once), encoding="utf-8")
     runs = tmp_path / "runs"
     process = subprocess.Popen([sys.executable, str(script), str(runs)], stderr=subprocess.PIPE, text=True)
     states = [runs / spec.key / STATE for spec in SPECS[:2]]
