@@ -15,22 +15,16 @@ tuning. With `--report FOLDER` the page is written, too. On the command line the
 from __future__ import annotations
 
 import sys
-import time
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from training_queue import arguments, until, write
+from training_queue import Queue, arguments
 
 from paretovit import write as write_report
-from paretovit.measurement import Measurement
-from paretovit.spec import ModelSpec
-from paretovit.store import Store
-from paretovit.training.data import Data, open_data
+from paretovit.training.data import open_data
 from paretovit.training.evaluate import evaluate
-from paretovit.training.loop import Begin, train
-from paretovit.training.recipe import Recipe, named_recipe, with_changes
+from paretovit.training.recipe import Recipe
 from paretovit.training.run import how_trained
 from paretovit.training.start import begin_from
 from paretovit.zoo.build import build
@@ -44,36 +38,26 @@ def main() -> int:
     parser = arguments(__doc__ or "", recipe="demo", changes=[], minutes=24 * 60, device="cpu")
     parser.add_argument("--report", type=Path, default=None, help="folder of the page, when all is done")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    recipe = with_changes(named_recipe(options.recipe), options.set)
-    first = replace(recipe, train_images=2500, epochs=6, warmup_epochs=1)
-    fine = replace(recipe, train_images=1000, epochs=4, warmup_epochs=0.5, lr=recipe.lr / 3)
-    end = time.monotonic() + 60 * options.minutes
-    options.runs.mkdir(parents=True, exist_ok=True)
-    store = Store(str(options.store or options.runs / f"{options.out.stem}.sqlite"))
-    path = _Path(options, store, end)
-    try:
-        for seed in options.seeds:
-            for model in MODELS:
-                path.walk(model, replace(first, seed=seed), replace(fine, seed=seed))
-    except KeyboardInterrupt as stop:
-        if time.monotonic() <= end:
-            raise  # a person's Ctrl-C
-        print(stop, file=sys.stderr)
-        return 1
-    if options.report is not None:
-        write_report(store, options.report)
-    return 0
+    path = _Path(options)
+    left = path.over_seeds(path.all_of)
+    if options.report is not None and not left:
+        write_report(path.store, options.report)
+    return 1 if left else 0
 
 
-class _Path:
+class _Path(Queue):
     """The steps, each of which is skipped where it was done before; the data are read once."""
 
-    def __init__(self, options: Namespace, store: Store, end: float) -> None:
-        self.options, self.store, self.end = options, store, end
+    def __init__(self, options: Namespace) -> None:
+        super().__init__(options)
         self.first = open_data(options.data, img_size=FIRST_PX, classes="0-4")
         self.second = {px: open_data(options.data, img_size=px, classes="5-9") for px in (FIRST_PX, PX)}
+
+    def all_of(self, recipe: Recipe) -> None:
+        first = replace(recipe, train_images=2500, epochs=6, warmup_epochs=1)
+        fine = replace(recipe, train_images=1000, epochs=4, warmup_epochs=0.5, lr=recipe.lr / 3)
+        for model in MODELS:
+            self.walk(model, first, fine)
 
     def walk(self, model: str, first: Recipe, fine: Recipe) -> None:
         folder = self.options.runs / f"{model}-seed{first.seed}"
@@ -88,17 +72,7 @@ class _Path:
             judged = replace(large, image_px=px)
             module = build(judged)
             begin_from(str(folder / "second"), judged).prepare(module)
-            self.keep(evaluate(judged, module.eval(), data.val, recipe=recipe, seed=seed), judged)
-
-    def train(self, spec: ModelSpec, data: Data, recipe: Recipe, out: Path, begin: Begin | None = None) -> None:
-        result = train(spec, data, recipe, out=out, begin=begin, progress=until(self.end))
-        self.keep(result.rows, spec)
-        top1 = result.rows[0]
-        print(f"{out}: top-1 {top1.value:.4f} on {top1.conditions.data}", file=sys.stderr, flush=True)
-
-    def keep(self, rows: list[Measurement], spec: ModelSpec) -> None:
-        self.store.append([row for row in rows if not self.store.has(row.conditions, row.indicator)], [spec])
-        write(self.store, self.options.out, untimed=self.options.untimed)
+            self.keep(evaluate(judged, module.eval(), data.val, recipe=recipe, seed=seed), [judged])
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def main() -> int:
     if options.quick:
         options.seeds = options.seeds[:1]
     bench = Bench(options)
-    left = bench.over_seeds(partial(_all, bench))
+    left = bench.of_parents(partial(_all, bench))
     _summary(bench)
     return 1 if left else 0
 

@@ -120,10 +120,15 @@ def searched(target: str, options: argparse.Namespace, recipe: Recipe, plan: Pla
     for number, step in enumerate(path["steps"][1:], start=1):
         kept = next(one for one in step["candidates"] if one["key"] == step["kept"])
         scaled = Grown(kept["factor"], from_json(kept["spec"]), kept["ratio"])
-        wider = grown(Grown("start", start, 1.0), "heads", scaled.ratio, cost.ratio, cost.foretold)
-        near = not wider.why and abs(wider.ratio / scaled.ratio - 1) <= 2 * plan.tolerance
-        pairs.append(Pair(cost.where, number, scaled, wider if near else None))
+        unscaled = wider(cost, scaled.ratio)
+        near = not unscaled.why and abs(unscaled.ratio / scaled.ratio - 1) <= 2 * plan.tolerance
+        pairs.append(Pair(cost.where, number, scaled, unscaled if near else None))
     return pairs
+
+
+def wider(cost: Cost, ratio: float) -> Grown:
+    """The start with nothing but its width grown, to so many times its cost."""
+    return grown(Grown("start", cost.start, 1.0), "heads", ratio, cost.ratio, cost.foretold)
 
 
 def trained(specs: Sequence[ModelSpec], options: argparse.Namespace, recipe: Recipe, store: Store) -> None:

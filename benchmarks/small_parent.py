@@ -10,23 +10,18 @@ Paper    Vadakkeveedu 2023, "Exploration of Optimization Strategies for Vision T
 from __future__ import annotations
 
 import argparse
-import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-import torch
-from training_queue import arguments, until, write
+from training_queue import Queue, arguments
 
-from paretovit.measurement import Measurement
 from paretovit.optimize.replace import Parent
 from paretovit.spec import ModelSpec, Stage
-from paretovit.store import Store
 from paretovit.training.data import Data, open_data
 from paretovit.training.loop import how_trained, train
-from paretovit.training.recipe import Recipe, named_recipe, with_changes
+from paretovit.training.recipe import Recipe
 from paretovit.training.start import begin_from
 from paretovit.zoo.checkpoint import load_model
 
@@ -46,21 +41,14 @@ def parser(doc: str) -> argparse.ArgumentParser:
     return made
 
 
-class Bench:
-    """The options, data and store of such a script, and how long it may go on."""
+class Bench(Queue):
+    """Such a script, with its data."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
-        if options.threads:
-            torch.set_num_threads(options.threads)
         if options.quick:
             options.set[len(CHANGES) : len(CHANGES)] = QUICK  # what was asked for comes later, and so holds
         options.pretrain_epochs = options.pretrain_epochs or (10 if options.quick else 30)
-        self.end = time.monotonic() + 60 * options.minutes
-        self.watch = until(self.end)
-        self.recipe = with_changes(named_recipe(options.recipe), options.set)
-        options.runs.mkdir(parents=True, exist_ok=True)
-        self.store = Store(str(options.store or options.runs / f"{options.out.stem}.sqlite"))
+        super().__init__(options)
 
     @cached_property
     def _both(self) -> tuple[Data, Data]:
@@ -71,21 +59,10 @@ class Bench:
         """Classes 5 to 9."""
         return self._both[1]
 
-    def over_seeds(self, work: Callable[[Parent, Recipe], None]) -> int:
+    def of_parents(self, work: Callable[[Parent, Recipe], None]) -> int:
         """Do the work for the parent and the recipe of each seed that is this process's share; the number of seeds
         that the time did not suffice for."""
-        share, of = (int(n) for n in self.options.part.split("/"))
-        left = 0
-        for seed in self.options.seeds[share::of]:
-            recipe = replace(self.recipe, seed=seed)
-            try:
-                work(self.parent(recipe), recipe)
-            except KeyboardInterrupt:
-                if time.monotonic() <= self.end:
-                    raise  # a person's Ctrl-C
-                left += 1
-        print(f"{left} seeds are not finished", file=sys.stderr)
-        return left
+        return self.over_seeds(lambda recipe: work(self.parent(recipe), recipe))
 
     def parent(self, recipe: Recipe) -> Parent:
         """The model trained on the first classes, then on the second with all layers: what all else is set beside."""
@@ -103,8 +80,3 @@ class Bench:
         """Of a training, by what it is called, whatever characters that has."""
         plain = "".join(c if c.isalnum() or c in ".-" else "_" for c in name).replace("__", "_")
         return Path(self.options.runs) / f"{plain}-seed{seed}"
-
-    def keep(self, rows: Iterable[Measurement], specs: Sequence[ModelSpec]) -> None:
-        """Rows that are new go to the store, and all of it to `--out`."""
-        self.store.append([row for row in rows if not self.store.has(row.conditions, row.indicator)], specs)
-        write(self.store, self.options.out, untimed=self.options.untimed)

@@ -285,7 +285,7 @@ def main() -> int:
     parse = parser(__doc__ or "")
     parse.add_argument("--after", action="append", default=[], help="field=value of the recipe that follows on pruning")
     bench = Bench(parse.parse_args())
-    left = bench.over_seeds(lambda parent, recipe: Findings(bench, parent, recipe).all())
+    left = bench.of_parents(lambda parent, recipe: Findings(bench, parent, recipe).all())
     for line in summary(outcomes(bench)):
         print(line)
     return 1 if left else 0

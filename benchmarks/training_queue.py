@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,8 +19,8 @@ import torch
 from paretovit.measurement import Measurement
 from paretovit.spec import ModelSpec
 from paretovit.store import Store
-from paretovit.training.data import open_data
-from paretovit.training.loop import train
+from paretovit.training.data import Data, open_data
+from paretovit.training.loop import Begin, TrainResult, train
 from paretovit.training.progress import Tick, Watch
 from paretovit.training.recipe import Recipe, named_recipe, with_changes
 from paretovit.zoo.catalog import resolve
@@ -57,40 +58,71 @@ def arguments(doc: str, *, recipe: str, changes: Sequence[str], minutes: float, 
     return parser
 
 
+class Queue:
+    """The options, recipe and store of such a script, and how long it may go on."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        self.end = time.monotonic() + 60 * options.minutes
+        self.watch = until(self.end)
+        self.recipe = with_changes(named_recipe(options.recipe), options.set)
+        options.runs.mkdir(parents=True, exist_ok=True)
+        self.store = Store(str(options.store or options.runs / f"{options.out.stem}.sqlite"))
+
+    def in_time(self, work: Iterable[Callable[[], None]]) -> int:
+        """Do this process's share of the work; the number of pieces that the time did not suffice for."""
+        share, of = (int(n) for n in self.options.part.split("/"))
+        mine, left = list(work)[share::of], 0
+        for piece in mine:
+            try:
+                if time.monotonic() > self.end:
+                    raise KeyboardInterrupt
+                piece()
+            except KeyboardInterrupt as stop:
+                if time.monotonic() <= self.end:
+                    raise  # a person's Ctrl-C
+                if str(stop):
+                    print(stop, file=sys.stderr)
+                left += 1
+        print(f"{left} of {len(mine)} left", file=sys.stderr)
+        return left
+
+    def over_seeds(self, work: Callable[[Recipe], None]) -> int:
+        """The same of the work for the recipe of each seed."""
+        return self.in_time(partial(work, replace(self.recipe, seed=seed)) for seed in self.options.seeds)
+
+    def train(self, spec: ModelSpec, data: Data, recipe: Recipe, out: Path, begin: Begin | None = None) -> None:
+        """A training, gone on with where its folder has some of it, and its rows."""
+        result = train(spec, data, recipe, out=out, begin=begin, device=self.options.device, progress=self.watch)
+        self.keep_of(out, result, spec)
+
+    def keep_of(self, out: Path, result: TrainResult, spec: ModelSpec) -> None:
+        """What a training came to; its score is told."""
+        self.keep(result.rows, [spec])
+        score = [row for row in result.rows if row.indicator == result.rows[0].indicator][-1]
+        said = f"{score.indicator} {score.value:.4f} on {score.conditions.data}, {score.conditions.split}"
+        print(f"{out}: {said}", file=sys.stderr, flush=True)
+
+    def keep(self, rows: Iterable[Measurement], specs: Sequence[ModelSpec]) -> None:
+        """Rows that are new go to the store, and all of it to `--out`."""
+        self.store.append([row for row in rows if not self.store.has(row.conditions, row.indicator)], specs)
+        write(self.store, self.options.out, untimed=self.options.untimed)
+
+
 def run(jobs: Sequence[Job], options: argparse.Namespace) -> int:
     """Do the jobs that are not done; the number of those that are left."""
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    end = time.monotonic() + 60 * options.minutes
-    share, of = (int(n) for n in options.part.split("/"))
-    recipe = with_changes(named_recipe(options.recipe), options.set)
-    options.runs.mkdir(parents=True, exist_ok=True)
-    store = Store(str(options.store or options.runs / f"{options.out.stem}.sqlite"))
+    queue = Queue(options)
     data = open_data(options.data)
-    left = 0
-    for job in jobs[share::of]:
-        seeded = replace(recipe, seed=job.seed)
+
+    def do(job: Job) -> None:
+        recipe = replace(queue.recipe, seed=job.seed)
         spec = resolve(job.model, in_chans=data.val.in_chans, num_classes=data.val.num_classes)
-        if _is_done(store, spec, seeded, data.val.name):
-            continue
-        try:
-            if time.monotonic() > end:
-                raise KeyboardInterrupt
-            result = train(
-                spec, data, seeded, out=options.runs / job.folder, device=options.device, progress=until(end)
-            )
-        except KeyboardInterrupt as stop:
-            if time.monotonic() <= end:
-                raise  # a person's Ctrl-C
-            print(f"{job.folder}: {str(stop) or 'not begun'}", file=sys.stderr)
-            left += 1
-            continue
-        store.append([row for row in result.rows if not store.has(row.conditions, row.indicator)], [spec])
-        write(store, options.out, untimed=options.untimed)
-        top1 = next(row for row in reversed(result.rows) if row.indicator == "top1")
-        print(f"{job.folder}: top-1 {top1.value:.4f} on {top1.conditions.split}", file=sys.stderr, flush=True)
-    print(f"{left} of {len(jobs[share::of])} left", file=sys.stderr)
-    return left
+        if not _is_done(queue.store, spec, recipe, data.val.name):
+            queue.train(spec, data, recipe, options.runs / job.folder)
+
+    return queue.in_time(partial(do, job) for job in jobs)
 
 
 def write(store: Store, out: Path, *, untimed: bool) -> None:
