@@ -1,11 +1,13 @@
 """What the models of the zoo cost on this machine.
 
     python benchmarks/zoo_costs.py growth results/zoo_growth.jsonl
+    python benchmarks/zoo_costs.py runtimes results/zoo_growth_runtimes.jsonl
     python benchmarks/zoo_costs.py survey results/zoo_survey.jsonl
 
 `growth` is every architecture on the skeleton, four blocks of width 64, from 64 to 16,384 tokens: latency, training
-step and both peaks for one image. `survey` is latency, throughput and both peaks of the tiny models at 224 px and of
-timm's.
+step and both peaks for one image. `runtimes` is the latency of the same up to 4,096 tokens in PyTorch and in two
+runtimes that deploy models: from how many tokens on a mixer pays differs. `survey` is latency, throughput and both
+peaks of the tiny models at 224 px and of timm's.
 What a file has already is not measured again.
 """
 
@@ -26,13 +28,23 @@ PEAKS = ["peak_bytes_infer", "peak_bytes_train"]
 
 
 def growth(out: Path) -> None:
-    specs = [resolve(f"{name}_pico_patch4_{side}") for side in (32, 64, 128, 256) for name in ARCHITECTURES]
-    longest = [resolve(f"{name}_pico_patch4_512") for name in ARCHITECTURES]
+    specs, longest = of_sides(32, 64, 128, 256), of_sides(512)
     still = ["params", "macs", *PEAKS]
     # a minute and more for a training step of those whose weights grow with the square of the tokens
     care = Care(rounds=5, sittings=1, group=12, timeout_s=600)
     carry_out(specs, out, indicators=[*still, "latency_s", "train_step_s"], batch_size=1, care=care)
     carry_out(longest, out, indicators=[*still, "latency_s"], batch_size=1, care=care)
+
+
+def runtimes(out: Path) -> None:
+    care = Care(rounds=5, sittings=1, group=12, timeout_s=600)
+    served = ["torch_eager", "onnxruntime", "openvino"]
+    carry_out(of_sides(32, 64, 128, 256), out, indicators=["latency_s"], runtimes=served, batch_size=1, care=care)
+
+
+def of_sides(*sides: int) -> list[ModelSpec]:
+    """Every architecture at so many pixels a side."""
+    return [resolve(f"{name}_pico_patch4_{side}") for side in sides for name in ARCHITECTURES]
 
 
 def surveyed() -> list[ModelSpec]:
@@ -53,4 +65,4 @@ def survey(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"growth": growth, "survey": survey}[sys.argv[1]](Path(sys.argv[2]))
+    {"growth": growth, "runtimes": runtimes, "survey": survey}[sys.argv[1]](Path(sys.argv[2]))
