@@ -139,7 +139,15 @@ def _cause(error: BaseException) -> str:
     ]
     named = [line for lines in said for line in lines if _OPERATOR.search(line)]
     plain = [line for lines in said for line in lines[:1]]
-    return (named or plain or [type(error).__name__])[0][:300]
+    return _placeless((named or plain or [type(error).__name__])[0])[:300]
+
+
+def _placeless(text: str) -> str:
+    """Files by their names below the folder that they were imported from: a row is read on other machines."""
+    roots = [str(Path(__file__).parents[2]), *filter(os.path.isabs, sys.path)]
+    for root in sorted(roots, key=len, reverse=True):
+        text = text.replace(root.rstrip(os.sep) + os.sep, "")
+    return text
 
 
 @contextmanager
