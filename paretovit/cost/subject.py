@@ -22,6 +22,7 @@ from paretovit.cost.runtimes import FileRuntime, Runtime, Session
 from paretovit.errors import Unmeasurable
 from paretovit.spec import ModelSpec
 from paretovit.zoo.build import build
+from paretovit.zoo.fold import folded
 
 
 class Calibration(Protocol):
@@ -135,7 +136,8 @@ class Subject:
     def artifact(self, batch_size: int) -> Path:
         """The file that the runtime runs on batches of that size; exported if no process of this model did before.
 
-        It lies in a folder of its own, with whatever belongs to it. Raises `Unmeasurable` for a runtime that has no
+        It is the file that `export` writes, so norms that fold are folded; PyTorch itself runs the model as it is. It
+        lies in a folder of its own, with whatever belongs to it. Raises `Unmeasurable` for a runtime that has no
         file or does not take the model; a later process then hears the same without trying again.
         """
         home, refused = self.folder / f"{batch_size}", self.folder / "refused"
@@ -148,7 +150,7 @@ class Subject:
                 made = Path(draft, "made")
                 made.mkdir()
                 try:
-                    self.runtime.export(self.module.eval(), self.batch(batch_size), made / name)
+                    self.runtime.export(folded(self.module.eval()), self.batch(batch_size), made / name)
                 except Unmeasurable as error:
                     said = Path(draft, "refused")
                     said.write_text(str(error), encoding="utf-8")

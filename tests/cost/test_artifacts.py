@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from paretovit.cost.measure import measure
 from paretovit.cost.runtimes import FileRuntime, Session
 from paretovit.cost.subject import Setting, Subject
 from paretovit.errors import Unmeasurable, UserError
+from paretovit.spec import ModelSpec, Part
 from paretovit.store import Store
 from paretovit.zoo.catalog import resolve
 
@@ -44,8 +46,8 @@ class Copying(FileRuntime):
         raise AssertionError("nothing is run here")
 
 
-def subject_with(runtime: Copying, setting: Setting) -> Subject:
-    made = Subject(SPEC, setting)
+def subject_with(runtime: Copying, setting: Setting, spec: ModelSpec = SPEC) -> Subject:
+    made = Subject(spec, setting)
     made.__dict__["runtime"] = runtime
     return made
 
@@ -60,6 +62,21 @@ def test_a_file_is_exported_once_and_found_again(kept: Setting) -> None:
     paths = {subject_with(runtime, kept).artifact(size) for size in (1, 4, 1, 4)}
     assert runtime.exports == [1, 4]
     assert sorted(path.read_text(encoding="utf-8") for path in paths) == ["(1, 3, 8, 8)", "(4, 3, 8, 8)"]
+
+
+def test_the_file_that_is_measured_is_folded_as_that_which_is_exported(kept: Setting) -> None:
+    slab = replace(SPEC, name="slab", norm=Part("batch_norm"))
+    seen = []
+
+    class Looking(Copying):
+        def export(self, model: nn.Module, batch: Tensor, path: Path) -> None:
+            seen.extend(module for module in model.modules() if isinstance(module, nn.BatchNorm1d))
+            super().export(model, batch, path)
+
+    made = subject_with(Looking(), kept, slab)
+    made.artifact(1)
+    assert not seen
+    assert any(isinstance(module, nn.BatchNorm1d) for module in made.module.modules())  # PyTorch runs it as it is
 
 
 def test_without_a_folder_nothing_outlives_the_subject() -> None:
