@@ -12,6 +12,8 @@ import argparse
 import math
 from collections.abc import Mapping
 
+from script import script
+
 from paretovit.analysis.correlate import bootstrap, coefficient
 from paretovit.importers import read
 from paretovit.measurement import Measurement
@@ -71,4 +73,4 @@ def tau(a: list[float], b: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

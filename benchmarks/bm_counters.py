@@ -33,6 +33,7 @@ from typing import Any
 
 import torch
 from paired import emit, environment
+from script import script
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -248,4 +249,4 @@ def _answer(answer: Connection, task: Callable[..., Any], words: tuple[Any, ...]
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -21,6 +21,7 @@ from importlib import import_module, util
 from typing import Any
 
 import torch
+from script import script
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from zoo_costs import surveyed
@@ -103,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from bm_mixers import own
 from paired import seconds_in_turn, spread
+from script import script
 
 from paretovit import Store
 from paretovit.devices import Busy, device_name, num_threads, origin
@@ -102,4 +103,4 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    script(lambda: main(Path(sys.argv[1])))

@@ -19,6 +19,7 @@ from typing import Any
 
 from paired import emit, environment, spread
 from scale_cifar10 import RECIPE, START, begin
+from script import script
 
 from paretovit.optimize.scale import Plan, scale
 from paretovit.store import Store
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from paired import emit, environment
+from script import script
 
 from paretovit import measure, resolve
 from paretovit.analysis.intervals import interval, tells_apart
@@ -123,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from script import script
 
 from paretovit import Measurement, ModelSpec, Store, count, measure, resolve
 from paretovit.cost.live_bytes import predicted_rows
@@ -155,7 +156,10 @@ def rows_of(out: Path) -> list[Measurement]:
         return store.rows()
 
 
-if __name__ == "__main__":
-    out = Path(sys.argv[1])
+def main(out: Path) -> None:
     gather([resolve(name) for name in zoo()], out)
     print("\n".join(verdict(rows_of(out))))
+
+
+if __name__ == "__main__":
+    script(lambda: main(Path(sys.argv[1])))

@@ -18,6 +18,7 @@ from itertools import product
 import torch
 from mixer_peers import PEERS, Peer
 from paired import compare, emit, environment
+from script import script
 from timm.layers import Attention as TimmAttention
 from torch import Tensor, nn
 
@@ -119,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from paired import compare, environment
+from script import script
 
 from paretovit import build, count, resolve
 from paretovit.devices import num_threads
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

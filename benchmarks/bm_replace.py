@@ -20,6 +20,7 @@ from typing import get_args
 
 import torch
 from paired import compare, emit, environment, seconds_in_turn, spread
+from script import script
 
 from paretovit.cost.torch_sessions import most_live_bytes
 from paretovit.devices import num_threads
@@ -107,4 +108,4 @@ def _discrepancy(kernel: Kernel, samples: Samples, batch_size: int, rounds: int)
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

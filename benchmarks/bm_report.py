@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from paired import emit, environment
+from script import script
 
 from paretovit import Store
 from paretovit.measurement import Conditions, Measurement, Origin, median
@@ -160,4 +161,4 @@ def _row(
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -15,6 +15,7 @@ import time
 
 import torch
 from paired import compare, emit, environment, spread
+from script import script
 from torch import Tensor
 
 from paretovit.devices import num_threads
@@ -81,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from paired import emit, environment
+from script import script
 
 MODELS = (
     "deit_tiny_patch16_224", "mixer_s16_224", "poolformer_s12", "levit_128s", "xcit_nano_12_p16_224", "pit_ti_224",
@@ -176,4 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -28,6 +28,7 @@ from typing import Any
 import timm
 import torch
 from paired import emit, environment, spread
+from script import script
 from timm.data import create_loader
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
@@ -216,4 +217,4 @@ def _timms(spec: ModelSpec, images: Images, recipe: Recipe, made: list[nn.Module
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -14,6 +14,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from paired import compare, environment
+from script import script
 from torch import Tensor, nn
 
 from paretovit import build
@@ -62,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

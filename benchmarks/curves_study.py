@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
+from script import script
 
 from paretovit.analysis.correlate import bootstrap, coefficient
 from paretovit.devices import origin
@@ -188,4 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -17,12 +17,12 @@ Paper    Anonymous 2021, "An Investigation on Hardware-Aware Vision Transformer 
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from scale_cifar10 import RECIPE, wider
+from script import script
 from training_queue import Queue, arguments
 
 from paretovit.optimize.scale_cost import Cost
@@ -72,4 +72,4 @@ class _Study(Queue):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script(main)

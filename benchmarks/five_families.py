@@ -12,8 +12,7 @@ images: enough to see that all of them learn, and not to rank them.
 
 from __future__ import annotations
 
-import sys
-
+from script import script
 from training_queue import Job, arguments, run
 
 MODELS = {
@@ -30,4 +29,4 @@ if __name__ == "__main__":
     )
     options = parser.parse_args()
     jobs = [Job(model, seed) for seed in options.seeds for model in MODELS.values()]
-    sys.exit(1 if run(jobs, options) else 0)
+    script(lambda: 1 if run(jobs, options) else 0)

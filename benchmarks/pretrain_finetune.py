@@ -14,11 +14,11 @@ tuning. With `--report FOLDER` the page is written, too. On the command line the
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
+from script import script
 from training_queue import Queue, arguments
 
 from paretovit import write as write_report
@@ -76,4 +76,4 @@ class _Path(Queue):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script(main)

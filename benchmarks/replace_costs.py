@@ -19,6 +19,7 @@ from pathlib import Path
 
 from replace_findings import settings
 from rows import carry_out
+from script import script
 from small_parent import SPEC
 
 from paretovit import resolve
@@ -40,4 +41,4 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    script(lambda: main(Path(sys.argv[1])))

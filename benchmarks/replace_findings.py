@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from script import script
 from small_parent import SPEC, Bench, parser
 
 from paretovit.cost.count import count
@@ -172,4 +173,4 @@ def _line(name: str, rows: list[Measurement]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script(main)

@@ -18,6 +18,7 @@ import argparse
 from pathlib import Path
 
 from rows import carry_out
+from script import script
 
 from paretovit import resolve
 from paretovit.cost.folders import RUNTIMES
@@ -53,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

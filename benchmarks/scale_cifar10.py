@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from script import script
 
 from paretovit.analysis.scaled import SEARCH, WIDTH, scaled_row
 from paretovit.cost.count import count
@@ -230,4 +231,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

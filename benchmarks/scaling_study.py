@@ -37,6 +37,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from script import script
 
 from paretovit.analysis.breakdown import cosine_distance
 from paretovit.analysis.correlate import coefficient
@@ -299,4 +300,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -12,10 +12,10 @@ which by how the clips are made cannot. On the command line one of them is
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from dataclasses import replace
 
+from script import script
 from training_queue import Queue, arguments
 
 from paretovit.spec import ModelSpec
@@ -61,4 +61,4 @@ class _Study(Queue):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script(main)

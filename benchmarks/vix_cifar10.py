@@ -8,8 +8,7 @@ epochs, three seeds, bfloat16; otherwise the paper's recipe. The test images are
 
 from __future__ import annotations
 
-import sys
-
+from script import script
 from training_queue import Job, arguments, run
 
 KINDS = ("vit", "vip", "vil", "vin", "fnet", "mixer")
@@ -29,4 +28,4 @@ if __name__ == "__main__":
     )
     options = parser.parse_args()
     # seed by seed, so that a stop leaves every model with as many runs
-    sys.exit(1 if run([Job(model, seed) for seed in options.seeds for model in MODELS], options) else 0)
+    script(lambda: 1 if run([Job(model, seed) for seed in options.seeds for model in MODELS], options) else 0)

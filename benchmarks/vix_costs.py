@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rows import carry_out
+from script import script
 from vix_cifar10 import MODELS
 
 from paretovit import Store, count, resolve
@@ -63,4 +64,4 @@ def tokens(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"memory": memory, "tokens": tokens}[sys.argv[1]](Path(sys.argv[2]))
+    script(lambda: {"memory": memory, "tokens": tokens}[sys.argv[1]](Path(sys.argv[2])))

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from rows import carry_out
+from script import script
 
 from paretovit import resolve
 from paretovit.cost.measure import Care
@@ -65,4 +66,4 @@ def survey(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"growth": growth, "runtimes": runtimes, "survey": survey}[sys.argv[1]](Path(sys.argv[2]))
+    script(lambda: {"growth": growth, "runtimes": runtimes, "survey": survey}[sys.argv[1]](Path(sys.argv[2])))

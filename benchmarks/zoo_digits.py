@@ -8,8 +8,7 @@ apart: it shows that all of them learn.
 
 from __future__ import annotations
 
-import sys
-
+from script import script
 from training_queue import Job, arguments, run
 
 from paretovit.zoo.skeletons import ARCHITECTURES
@@ -20,4 +19,4 @@ if __name__ == "__main__":
     parser = arguments(__doc__ or "", recipe="demo", changes=[], minutes=24 * 60, device="cpu")
     options = parser.parse_args()
     # seed by seed, so that a stop leaves every model with as many runs
-    sys.exit(1 if run([Job(model, seed) for seed in options.seeds for model in MODELS], options) else 0)
+    script(lambda: 1 if run([Job(model, seed) for seed in options.seeds for model in MODELS], options) else 0)
