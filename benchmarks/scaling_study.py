@@ -17,9 +17,10 @@ ordered by multiply-accumulates. The second call reads what was measured on all 
     kendall_predicted    the same of all 2,700, as predictors fitted on what was measured have them
     breakdown_distance   cosine distance of the operators' shares of one model on two devices (fig. 7)
     transfer_loss        how much more the model that is chosen by the one device costs on the other than the one chosen
-                         there: the cheapest of ten of nearly equal macs, median over all such tens. In the paper the
-                         models are scaled for either device and equally accurate (tables 5 and 12); here nothing is
-                         trained, and macs stand for what a model can do
+                         there: the cheapest of ten of nearly equal macs, median over all such tens; not on devices that
+                         are not done, where ten neighbours are far apart. In the paper the models are scaled for either
+                         device and equally accurate (tables 5 and 12); here nothing is trained, and macs stand for what
+                         a model can do
     foretells            Kendall's rank correlation of two of these over pairs of devices. The paper's claim: close
                          breakdowns go with equal ranks (below 0), and both with little loss (above 0 for the distance,
                          below 0 for kendall). With two devices and macs there are three pairs, of which this says
@@ -62,6 +63,7 @@ SIZES = (25, 50, 100)  # measured configurations that a predictor is fitted on
 DRAWS = 9
 MACS = "macs"
 ALIKE = 10  # configurations of nearly equal macs that one is chosen from
+DONE = 0.9  # share of the most configurations on any device that two devices have in common where both are done
 FORETELLS = (
     ("breakdown_distance", "kendall"),
     ("breakdown_distance", "transfer_loss"),
@@ -197,6 +199,7 @@ def findings(store: Store) -> list[Measurement]:
                 rows.append(_row(device, name, values, measured=size, foretold=len(keys) - size))
     foretold = _predicted(costs, specs)
     shares = _breakdowns(store)
+    most = max(map(len, costs.values()), default=0)
     pairs: list[dict[str, float]] = []
     for first, second in itertools.combinations(costs, 2):
         name, pair = f"{first} and {second}", {}
@@ -214,7 +217,8 @@ def findings(store: Store) -> list[Measurement]:
             rows.append(_row(name, "breakdown_distance", [pair["breakdown_distance"]]))
         macs = [costs[MACS][key] for key in both]
         losses = [(first, second, transfer_losses(a, b, macs)), (second, first, transfer_losses(b, a, macs))]
-        if MACS not in (first, second) and losses[0][2]:  # the least macs of ten nearly equal ones is no choice
+        chosen = MACS not in (first, second)  # the least macs of ten nearly equal ones is no choice
+        if chosen and len(both) >= DONE * most and losses[0][2]:
             for chosen_by, run_on, samples in losses:
                 rows.append(_row(f"chosen by {chosen_by}, on {run_on}", "transfer_loss", samples, of=ALIKE))
             pair["transfer_loss"] = float(np.mean([np.median(samples) for _, _, samples in losses]))

@@ -30,6 +30,7 @@ from scipy.optimize import nnls
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from threadpoolctl import threadpool_limits
 
 from paretovit.errors import UserError
 from paretovit.spec import ModelSpec
@@ -171,7 +172,8 @@ class _Correction:
         scale, unit = np.maximum(places.std(axis=0), 1e-3), max(float(missed.std()), _RESOLUTION)
         smooth = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(np.full(places.shape[1], 2.0), _REACH, nu=2.5)
         process = GaussianProcessRegressor(smooth + WhiteKernel(0.1, (1e-4, 1.0)))
-        with warnings.catch_warnings():
+        # matrices of a hundred rows: threads cost more than they bring, many times so where cores are busy
+        with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore", ConvergenceWarning)  # a reach at its bound is an answer
             process.fit(places / scale, missed / unit)
         return cls(process, scale, unit)

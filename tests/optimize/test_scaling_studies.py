@@ -132,6 +132,18 @@ def test_transfer_losses_by_hand(study, monkeypatch):
     assert study.transfer_losses([1.0], [1.0], [1.0]) == []
 
 
+def test_on_a_device_that_is_not_done_nothing_is_said_of_transfer_yet(study):
+    specs = [study.START, *study.sample(60, seed=0)]
+    few = {spec.key for spec in specs[:40]}
+    with Store("sqlite://") as store:
+        store.append(rows_of(study, "a", 1.0, 0.005, 0.9), specs)
+        store.append([row for row in rows_of(study, "b", 1.1, 0.005, 0.9) if row.conditions.spec in few], specs)
+        found = {row.indicator: row for row in study.findings(store) if row.model == "a x 1 and b x 1"}
+        every = {row.indicator for row in study.findings(store)}
+    assert dict(found["kendall"].conditions.assumptions) == {"configurations": 39}  # one of 40 was disturbed
+    assert "transfer_loss" not in every
+
+
 def test_with_one_device_nothing_is_said_of_transfer(study):
     specs = [study.START, *study.sample(60, seed=0)]
     with Store("sqlite://") as store:
