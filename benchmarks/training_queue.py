@@ -77,8 +77,6 @@ class Queue:
         mine, left = list(work)[share::of], 0
         for piece in mine:
             try:
-                if time.monotonic() > self.end:
-                    raise KeyboardInterrupt
                 piece()
             except KeyboardInterrupt as stop:
                 if time.monotonic() <= self.end:
@@ -94,7 +92,9 @@ class Queue:
         return self.in_time(partial(work, replace(self.recipe, seed=seed)) for seed in self.options.seeds)
 
     def train(self, spec: ModelSpec, data: Data, recipe: Recipe, out: Path, begin: Begin | None = None) -> None:
-        """A training, gone on with where its folder has some of it, and its rows."""
+        """A training, gone on with where its folder has some of it, and its rows. None is begun when time is over."""
+        if time.monotonic() > self.end:
+            raise KeyboardInterrupt
         result = train(spec, data, recipe, out=out, begin=begin, device=self.options.device, progress=self.watch)
         self.keep_of(out, result, spec)
 

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from script import script
+
 from paretovit.devices import check_device
-from paretovit.errors import UserError
 
 
 def arguments(doc: str, *, minutes: float = 9) -> argparse.ArgumentParser:
@@ -31,11 +34,11 @@ def end_of(options: argparse.Namespace) -> float:
 def run(work: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> NoReturn:
     """Does the work, which returns how many steps are left. The exit code is 0 where there are none, 1 where the same
     call goes on, and 2, with one line, where this machine cannot do it."""
-    try:
+
+    def whole() -> int:
         check_device(options.device)
         left = work(options)
-    except UserError as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    print(f"{left} steps left", file=sys.stderr)
-    sys.exit(1 if left else 0)
+        print(f"{left} steps left", file=sys.stderr)
+        return 1 if left else 0
+
+    script(whole)

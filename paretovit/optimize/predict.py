@@ -4,8 +4,8 @@ A call takes time for arithmetic, for moving what it reads and writes, and for s
 closed terms of the six factors whose prices differ from device to device. The prices are fitted, none below zero
 (Lawson and Hanson 1974), so that relative errors are least. What the sum misses is smooth in the logarithms of the
 factors and of all weights (caches, blocks of a library), so a Gaussian process on these corrects it near what was
-measured, and fades away from it. How far each of them reaches is found by the likelihood, and differs a lot from device
-to device (Rasmussen and Williams 2006, sec. 5.1, automatic relevance determination).
+measured, and fades away from it. How far it reaches along each of them is found by the likelihood (Rasmussen and
+Williams 2006, sec. 5.1, automatic relevance determination): least far along all weights and the tokens.
 
 Paper    Anonymous 2021, "An Investigation on Hardware-Aware Vision Transformer Scaling" measures every model; that a
          latency can be looked up or predicted per device is usual in architecture search (Cai et al. 2019,

@@ -101,6 +101,12 @@ def test_a_cluster_says_what_was_wrong_in_a_line(tmp_path):
         RayWorkers("127.0.0.1:1", gpu=False)
 
 
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'paretovit\[ray\]'"):
+        RayWorkers("local", gpu=False)
+
+
 def test_a_machine_that_does_not_share_the_folder_is_told_of(tmp_path):
     with pytest.raises(UserError, match=f"does not see {tmp_path / 'gone'}; begin where all of them share files"):
         _there(str(tmp_path / "gone"), os.getpid)
