@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from paretovit.cost.folders import RUNTIMES
 from paretovit.cost.measure import Care, measure
 from paretovit.devices import num_threads
 from paretovit.measurement import Measurement
+from paretovit.optimize.halving import Asked
 from paretovit.optimize.scale import PATH, Plan, scale
 from paretovit.optimize.scale_cost import CARE, Cost
 from paretovit.optimize.scale_factors import Grown, grown
@@ -139,7 +141,7 @@ def trained(specs: Sequence[ModelSpec], options: argparse.Namespace, recipe: Rec
         runs = options.runs / f"seed{seed}"
         left = [spec for spec in specs if not store.rows("train_time_s", spec=spec.key, recipe=recipe.label, seed=seed)]
         with Trainings(data=options.data, recipe=seeded, runs=runs, jobs=options.jobs) as many:
-            for spec, outcome in many(left):
+            for (spec, _), outcome in many(deque(map(Asked, left))):
                 if isinstance(outcome, list):
                     store.append([row for row in outcome if not store.has(row.conditions, row.indicator)], [spec])
                 print(f"seed {seed}: {spec.name}: {_said(outcome)}", file=sys.stderr, flush=True)

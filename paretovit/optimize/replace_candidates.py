@@ -20,9 +20,9 @@ from paretovit.analysis.bounds import Holding
 from paretovit.cost.folders import INDICATORS
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Measurement
+from paretovit.optimize.judge import Judge
 from paretovit.optimize.replace import Parent
 from paretovit.optimize.replacement import Plan, layers_of, replaced
-from paretovit.optimize.scale import Judge
 from paretovit.optimize.scale_cost import Cost
 from paretovit.spec import ModelSpec, Part, to_json
 from paretovit.training.recipe import Recipe

@@ -33,10 +33,10 @@ from paretovit.cost.measure import Care
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Measurement
 from paretovit.optimize.distil import Distil
+from paretovit.optimize.judge import Judge
 from paretovit.optimize.replace import Parent, Replaced, replace_layers, told_of, train_new
 from paretovit.optimize.replace_candidates import FOUND, Bench, Budget, Mixers, Search, Tell, Tried, by_hand
 from paretovit.optimize.replacement import Plan
-from paretovit.optimize.scale import Judge
 from paretovit.optimize.scale_cost import Cost
 from paretovit.optimize.search_folder import check_same, diverged_apart, keep_model
 from paretovit.spec import ModelSpec, to_json

@@ -13,21 +13,23 @@ was measured or trained is not done again, so a search that was stopped at any m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from paretovit.devices import origin
-from paretovit.errors import Unmeasurable, UserError
-from paretovit.measurement import Conditions, Measurement
+from paretovit.errors import UserError
+from paretovit.measurement import Measurement
+from paretovit.optimize.halving import Asked, Halving
+from paretovit.optimize.judge import Judge
 from paretovit.optimize.predict import FEWEST, Prediction
 from paretovit.optimize.propose import first, grown_alone
 from paretovit.optimize.scale_cost import Cost
 from paretovit.optimize.scale_factors import Grown, permuted, scattered
-from paretovit.optimize.scale_train import Outcome, Trainings, Watching
+from paretovit.optimize.scale_train import Trainings, Watching
 from paretovit.optimize.search_folder import check_same, keep_model, keep_path
 from paretovit.spec import ModelSpec, to_json
 from paretovit.store import Store
@@ -40,14 +42,8 @@ from paretovit.zoo.factors import TITLES, factors_of
 
 PATH = "path.json"
 _RUNS = "runs"
-# Shares of the epochs after which the worse half goes: what that risks and saves on the survey's 90 learning curves is
-# in `results/curves_study.jsonl`, which `benchmarks/curves_study.py` makes.
-HALVED_AT = (0.25, 0.5)
-_FEWEST_HALVED = 3  # candidates; the better one of two is not told before the end
 _DOUBLINGS = 4  # steps that the models measured for a predictor reach over
 
-Trainer = Callable[[ModelSpec], list[Measurement]]
-Trainers = Callable[[Sequence[ModelSpec], int | None], Iterable[tuple[ModelSpec, Outcome]]]
 Tell = Callable[[str], None]
 
 
@@ -59,7 +55,7 @@ class Plan:
     predict     models of all sizes that are measured first, so that a predictor fitted on them (`predict.py`) tells
                 where to look for a cost that is measured; 0 to look by multiply-accumulates
     halving     True to end the training of the worse half of a step's candidates after a quarter of the epochs, and of
-                the rest after half of them: successive halving (Jamieson and Talwalkar 2016)
+                the rest after half of them (`halving.py`)
     """
 
     factor: float = 2.0
@@ -145,93 +141,6 @@ class SearchPath:
         return {"search": self.about, "steps": [step.to_json() for step in self.steps]}
 
 
-@dataclass
-class Judge:
-    """Accuracies of models, from the store or by training. The split that a recipe holds out is what is judged by.
-
-    `train` gives the rows of one model, and raises `Unmeasurable` if it diverges. `many` trains several, perhaps at
-    once, all of the recipe or so many epochs of it (`scale_train.py`); without it they are trained one by one.
-    """
-
-    store: Store
-    recipe: Recipe
-    data: str
-    split: str
-    train: Trainer
-    label: Callable[[ModelSpec], str] | None = None  # how rows name the recipe, if not by its own label
-    many: Trainers | None = None
-
-    def __call__(self, spec: ModelSpec) -> Measurement:
-        """The top-1 row; one that says why if the training diverged. Raises `UserError` as `train` does."""
-        if (known := self.known(spec)) is not None:
-            return known
-        return self._kept(spec, self._outcome(spec))
-
-    def all(self, specs: Sequence[ModelSpec]) -> Iterator[tuple[ModelSpec, Measurement]]:
-        """The same of several, those first that the store has, then each as it comes."""
-        unknown = []
-        for spec in specs:
-            if (known := self.known(spec)) is None:
-                unknown.append(spec)
-            else:
-                yield spec, known
-        trained = ((spec, self._outcome(spec)) for spec in unknown) if self.many is None else self.many(unknown, None)
-        for spec, outcome in trained:
-            assert not isinstance(outcome, float), "the training was not to stop before its end"
-            yield spec, self._kept(spec, outcome)
-
-    def after(self, specs: Sequence[ModelSpec], epochs: int) -> dict[str, float]:
-        """Top-1 after so many epochs of the recipe, by the spec's key; 0 for a training that has diverged."""
-        assert self.many is not None, "one by one, trainings are carried to their end"
-        rows = {spec.key: known for spec in specs if (known := self.known(spec)) is not None}
-        found: dict[str, float] = {}
-        for spec, outcome in self.many([spec for spec in specs if spec.key not in rows], epochs):
-            if isinstance(outcome, float):
-                found[spec.key] = outcome
-            else:
-                rows[spec.key] = self._kept(spec, outcome)
-        for key, row in rows.items():
-            curve = {int(epoch): top1 for epoch, top1 in row.origin.timing.get("curve", ())}
-            found[key] = curve.get(epochs, row.value or 0.0)
-        return found
-
-    def _outcome(self, spec: ModelSpec) -> list[Measurement] | Unmeasurable:
-        try:
-            return self.train(spec)
-        except Unmeasurable as error:
-            return error
-
-    def _kept(self, spec: ModelSpec, outcome: list[Measurement] | Unmeasurable) -> Measurement:
-        """The rows of a training into the store; the one that judges it."""
-        rows = [self._diverged(spec, outcome)] if isinstance(outcome, Unmeasurable) else outcome
-        self.store.append([row for row in rows if not self.store.has(row.conditions, row.indicator)], [spec])
-        judged = self.known(spec)
-        if judged is None:
-            raise UserError(f"training on {self.data} gives no accuracy on {self.split}; choose other --data")
-        return judged
-
-    def _diverged(self, spec: ModelSpec, error: Unmeasurable) -> Measurement:
-        return Measurement(
-            model=spec.name,
-            indicator="top1",
-            unit="1",
-            value=None,
-            conditions=self._conditions(spec),
-            origin=origin("trained"),
-            why=f"the training diverged: {error}",
-        )
-
-    def known(self, spec: ModelSpec) -> Measurement | None:
-        """What the store has, if anything."""
-        wanted = self._conditions(spec)
-        rows = [row for row in self.store.rows("top1", spec=spec.key) if row.conditions == wanted]
-        return rows[-1] if rows else None
-
-    def _conditions(self, spec: ModelSpec) -> Conditions:
-        label = self.recipe.label if self.label is None else self.label(spec)
-        return Conditions(spec=spec.key, data=self.data, split=self.split, recipe=label, seed=self.recipe.seed)
-
-
 def search(
     start: ModelSpec,
     plan: Plan,
@@ -250,20 +159,28 @@ def search(
     factors_of(start)
     path = SearchPath(about(start, plan, cost, judge))
     begin = first(cost)
-    path.steps.append(_decided("start", 1.0, [begin], judge, cost, plan, tell))
-    after_step(path)
+
+    def go(*contests: _Contest) -> None:
+        for step in _decided(contests, judge, tell):
+            path.steps.append(step)
+            after_step(path)
+
+    def contest(name: str, target: float, made: list[Grown]) -> _Contest:
+        return _Contest(name, target, made, cost, Halving(_able(made), judge.recipe.epochs, halved=plan.halving))
+
     if plan.predict and cost.is_measured:
         drawn = scattered(begin, plan.predict, plan.factor**_DOUBLINGS, cost.foretold, Random(start.key))
         tell(f"{len(drawn)} models of all sizes are measured, to foretell {cost.where} of any other")
         tell(f"nine in ten are foretold within a factor of {cost.learn([one.spec for one in drawn]):.2f}")
+    ahead = [contest("start", 1.0, [begin])]  # which the first step's candidates do not wait for
     for number in range(1, plan.steps + 1):
         target = plan.factor**number
-        base = path.steps[-1].kept.grown
+        base = path.steps[-1].kept.grown if path.steps else begin
         made = grown_alone(base, target, cost, plan.tolerance)
-        if all(one.why for one in made):
+        if not _able(made):
             raise UserError(_unreached(number, target, made, cost, plan))
-        path.steps.append(_decided(f"step{number}", target, made, judge, cost, plan, tell))
-        after_step(path)
+        go(*ahead, contest(f"step{number}", target, made))
+        ahead = []
     if plan.refine:
         base = path.steps[-1].kept.grown
         others = permuted(
@@ -278,8 +195,7 @@ def search(
         if len(others) < plan.refine:
             tell(f"only {len(others)} models of equal cost were found, not {plan.refine}")
         kept = replace(base, factor="none")
-        path.steps.append(_decided("refined", base.ratio, [kept, *others], judge, cost, plan, tell))
-        after_step(path)
+        go(contest("refined", base.ratio, [kept, *others]))
     return path
 
 
@@ -312,61 +228,81 @@ def _unreached(number: int, target: float, made: list[Grown], cost: Cost, plan: 
     )
 
 
-def _decided(name: str, target: float, made: list[Grown], judge: Judge, cost: Cost, plan: Plan, tell: Tell) -> Step:
-    """The candidates trained, and the best one kept."""
-    able = [one.spec for one in made if not one.why]
-    dropped = _worse_halves(name, able, judge, tell) if plan.halving and len(made) > 1 else {}
-    found: dict[str, Measurement] = {}
-    for spec, row in judge.all([spec for spec in able if spec.key not in dropped]):
-        found[spec.key] = row
-        result = f"top-1 {row.value:.1%}" if row.value is not None else row.why
-        tell(f"{name}, {len(found)} of {len(able) - len(dropped)}: {spec.name}: {result}")
-    candidates = [
-        Candidate(one, why=one.why or dropped[one.spec.key])
-        if one.why or one.spec.key in dropped
-        else _judged(one, found[one.spec.key], cost)
-        for one in made
-    ]
-    for one in candidates:
-        if one.grown.why:
-            tell(f"{name}: {TITLES[one.grown.factor][0]}: {one.why}")
-    trained = [candidate for candidate in candidates if candidate.top1 is not None]
-    if not trained:
-        reasons = "; ".join(f"{one.spec.name}: {one.why}" for one in candidates if one.why)
-        raise UserError(f"{name}: no candidate could be trained ({reasons}); try --set with a smaller lr")
-    best = max(trained, key=lambda one: (one.top1 or 0.0, -one.grown.ratio))
-    floor = (best.top1 or 0.0) - best.error
-    candidates = [replace(one, tied=one.top1 is not None and one.top1 >= floor) for one in candidates]
-    kept = replace(best, tied=True)
-    if len(made) > 1:
-        tell(f"{name}: {kept.spec.name} is kept")
-    return Step(name, target, tuple(candidates), kept)
+def _able(made: Sequence[Grown]) -> list[ModelSpec]:
+    return [one.spec for one in made if not one.why]
 
 
-def _worse_halves(name: str, specs: Sequence[ModelSpec], judge: Judge, tell: Tell) -> dict[str, str]:
-    """Which of them are not trained to the end, and why, by key."""
-    left, epochs = list(specs), judge.recipe.epochs
-    dropped: dict[str, str] = {}
-    for at in sorted({max(1, round(share * epochs)) for share in HALVED_AT} - {epochs}):
-        if len(left) < _FEWEST_HALVED:
-            break
-        top1 = judge.after(left, at)
-        ranked = sorted(left, key=lambda spec: (-top1[spec.key], spec.key))
-        half = math.ceil(len(left) / 2)
-        for spec in ranked[half:]:
-            dropped[spec.key] = f"in the worse half after {at} of {epochs} epochs, top-1 {top1[spec.key]:.1%}"
-            tell(f"{name}: {spec.name}: {dropped[spec.key]}")
-        left = ranked[:half]
-    return dropped
+@dataclass
+class _Contest:
+    """A step that is to be decided: what its candidates have come to so far."""
+
+    name: str
+    target: float
+    made: list[Grown]
+    cost: Cost
+    halving: Halving
+    rows: dict[str, Measurement] = field(default_factory=dict)
+
+    def take(self, one: Asked, result: Measurement | float, tell: Tell) -> list[Asked]:
+        """The trainings that may begin now."""
+        name = one.spec.name
+        if isinstance(result, Measurement):
+            self.rows[one.spec.key] = result
+            said = f"top-1 {result.value:.1%}" if result.value is not None else result.why
+            tell(f"{self.name}, {len(self.rows)} of {self.halving.finalists}: {name}: {said}")
+            return []
+        assert one.until is not None, "what came to its end has a row"
+        told = set(self.halving.dropped)
+        further = self.halving.take(one.spec, one.until, result)
+        names = {made.spec.key: made.spec.name for made in self.made}
+        for key, why in self.halving.dropped.items():
+            if key not in told:
+                tell(f"{self.name}: {names[key]}: {why}")
+        return further
+
+    @property
+    def is_over(self) -> bool:
+        return len(self.rows) == self.halving.finalists
+
+    def step(self, tell: Tell) -> Step:
+        """The most accurate candidate is kept. Raises `UserError` if all have diverged."""
+        candidates = [self._judged(one) for one in self.made]
+        for one in candidates:
+            if one.grown.why:
+                tell(f"{self.name}: {TITLES[one.grown.factor][0]}: {one.why}")
+        trained = [candidate for candidate in candidates if candidate.top1 is not None]
+        if not trained:
+            reasons = "; ".join(f"{one.spec.name}: {one.why}" for one in candidates if one.why)
+            raise UserError(f"{self.name}: no candidate could be trained ({reasons}); try --set with a smaller lr")
+        best = max(trained, key=lambda one: (one.top1 or 0.0, -one.grown.ratio))
+        floor = (best.top1 or 0.0) - best.error
+        candidates = [replace(one, tied=one.top1 is not None and one.top1 >= floor) for one in candidates]
+        kept = replace(best, tied=True)
+        if len(self.made) > 1:
+            tell(f"{self.name}: {kept.spec.name} is kept")
+        return Step(self.name, self.target, tuple(candidates), kept)
+
+    def _judged(self, made: Grown) -> Candidate:
+        if why := made.why or self.halving.dropped.get(made.spec.key, ""):
+            return Candidate(made, why=why)
+        row = self.rows[made.spec.key]
+        value, predicted = self.cost.row(made.spec).value, self.cost.predicted(made.spec)
+        if row.value is None:
+            return Candidate(made, value, why=row.why, predicted=predicted)
+        images = row.origin.timing.get("images")
+        error = math.sqrt(row.value * (1 - row.value) / images) if images else 0.0
+        return Candidate(made, value, row.value, error, predicted=predicted)
 
 
-def _judged(made: Grown, row: Measurement, cost: Cost) -> Candidate:
-    value, predicted = cost.row(made.spec).value, cost.predicted(made.spec)
-    if row.value is None:
-        return Candidate(made, value, why=row.why, predicted=predicted)
-    images = row.origin.timing.get("images")
-    error = math.sqrt(row.value * (1 - row.value) / images) if images else 0.0
-    return Candidate(made, value, row.value, error, predicted=predicted)
+def _decided(contests: Sequence[_Contest], judge: Judge, tell: Tell) -> Iterator[Step]:
+    """The steps in this order, each when it is decided; the candidates of all of them are trained side by side."""
+    left = deque(contests)
+    owner = {spec.key: contest for contest in contests for spec in _able(contest.made)}
+    asked = deque(one for contest in contests for one in contest.halving.asked)
+    for one, result in judge.results(asked):
+        asked.extend(owner[one.spec.key].take(one, result, tell))
+        while left and left[0].is_over:
+            yield left.popleft().step(tell)
 
 
 def scale(

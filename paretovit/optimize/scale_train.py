@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ import torch
 
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Measurement
+from paretovit.optimize.halving import Asked
 from paretovit.optimize.scale_cost import GO_ON
 from paretovit.optimize.scale_ray import RayWorkers
 from paretovit.optimize.search_folder import diverged_apart
@@ -89,36 +91,42 @@ class Trainings:
         if self.jobs > 1 and not self.ray and self.device != "cpu":
             raise UserError(f"several trainings at once are for the CPU; leave out --jobs on {self.device}")
 
-    def __call__(self, specs: Sequence[ModelSpec], until: int | None = None) -> Iterator[tuple[ModelSpec, Outcome]]:
-        """Outcomes as they come: of the whole recipe, or the top-1 accuracy after `until` epochs of it, where the
-        training then rests. Raises `UserError` as `train` does, and `KeyboardInterrupt` if stopped."""
-        apart = len(specs) > 0 if self.ray else min(self.jobs, len(specs)) > 1
-        return (self._at_once if apart else self._here)(specs, until)
+    def __call__(self, waiting: deque[Asked]) -> Iterator[tuple[Asked, Outcome]]:
+        """Outcomes as they come: of the whole recipe, or the top-1 accuracy after so many epochs of it, where the
+        training then rests. What is begun is taken from `waiting`, to which more may be added between two outcomes.
+        Raises `UserError` as `train` does, and `KeyboardInterrupt` if stopped."""
+        apart = len(waiting) > 0 if self.ray else min(self.jobs, len(waiting)) > 1
+        yield from (self._at_once if apart else self._here)(waiting)
 
-    def _here(self, specs: Sequence[ModelSpec], until: int | None) -> Iterator[tuple[ModelSpec, Outcome]]:
-        for spec in specs:
-            with self.watching(spec.name) as watch, _one_thread(self.device):
-                outcome = self.carried_out(spec, until, watch)
-            yield spec, outcome
+    def _here(self, waiting: deque[Asked]) -> Iterator[tuple[Asked, Outcome]]:
+        while waiting:
+            one = waiting.popleft()
+            with self.watching(one.spec.name) as watch, _one_thread(self.device):
+                outcome = self.carried_out(one, watch)
+            yield one, outcome
 
     def one(self, spec: ModelSpec) -> list[Measurement]:
         """The rows of one training. Raises `Unmeasurable` if it diverged."""
-        ((_, outcome),) = self._here([spec], None)
+        ((_, outcome),) = self._here(deque([Asked(spec)]))
         if isinstance(outcome, Unmeasurable):
             raise outcome
         assert isinstance(outcome, list), "the training was not to stop before its end"
         return outcome
 
-    def _at_once(self, specs: Sequence[ModelSpec], until: int | None) -> Iterator[tuple[ModelSpec, Outcome]]:
+    def _at_once(self, waiting: deque[Asked]) -> Iterator[tuple[Asked, Outcome]]:
         if self._workers is None:
             gpu = self.device != "cpu"
             self._workers = RayWorkers(self.ray, gpu=gpu) if self.ray else _Workers(self.jobs)
         plain = Trainings(data=self.data, recipe=self.recipe, runs=self.runs, device=self.device)  # what is sent
         all_came = False
         try:
-            asked = {self._workers.submit(_work, plain, spec, until): spec for spec in specs}
-            for done in as_completed(asked):
-                yield asked[done], done.result()
+            running: dict[Future[Outcome], Asked] = {}
+            while waiting or running:
+                while waiting:
+                    one = waiting.popleft()
+                    running[self._workers.submit(_work, plain, one)] = one
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(done), done.result()
             all_came = True
         except BrokenProcessPool as error:
             raise UserError(
@@ -142,8 +150,9 @@ class Trainings:
         if workers is not None:
             workers.end()
 
-    def carried_out(self, spec: ModelSpec, until: int | None, watch: Watch) -> Outcome:
+    def carried_out(self, asked: Asked, watch: Watch) -> Outcome:
         """One training, in this process."""
+        spec, until = asked
         folder, reached = self.runs / spec.key, []
         if until is not None and len(before := accuracies(folder)) >= until:
             return before[until - 1]
@@ -208,11 +217,11 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(trainings: Trainings, spec: ModelSpec, until: int | None) -> Outcome:
+def _work(trainings: Trainings, asked: Asked) -> Outcome:
     def look(tick: Tick | None = None) -> None:
         if _asked_to_stop is not None and _asked_to_stop.is_set():
             raise KeyboardInterrupt
 
     look()  # one that a worker had been given already when all were asked to stop
     with _one_thread(trainings.device):
-        return trainings.carried_out(spec, until, look)
+        return trainings.carried_out(asked, look)

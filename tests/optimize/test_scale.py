@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,8 @@ from paretovit.devices import origin
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Conditions, Measurement
 from paretovit.optimize.bracket import crossing
-from paretovit.optimize.scale import PATH, Judge, Plan, scale, search
+from paretovit.optimize.judge import Judge
+from paretovit.optimize.scale import PATH, Plan, scale, search
 from paretovit.optimize.scale_cost import Cost, ratio_to
 from paretovit.optimize.scale_factors import Grown, grown, larger, permuted, scattered
 from paretovit.optimize.scale_sheet import scale_sheet
@@ -490,26 +492,31 @@ class Halting:
 
     def __init__(self, diverging: str = "", late: str = "") -> None:
         self.diverging, self.late = diverging, late
+        self.at_once: list[set[str]] = []  # the keys of those that were there to be trained next
         self.epochs: dict[str, int] = {}  # that each model was trained for, by key
 
-    def __call__(self, specs, until=None):
-        for spec in reversed(specs):  # in another order than they were asked for
+    def __call__(self, waiting):
+        while waiting:
+            self.at_once.append({one.spec.key for one in waiting})
+            asked = waiting.pop()  # in another order than they were asked for
+            spec, until = asked
             self.epochs[spec.key] = max(self.epochs.get(spec.key, 0), until or DEMO.epochs)
             if self.diverging and self.diverging in spec.name:
-                yield spec, Unmeasurable("loss nan at step 7")
+                yield asked, Unmeasurable("loss nan at step 7")
             elif until is None:
-                yield spec, Scripted()(spec)
+                yield asked, Scripted()(spec)
             else:
                 behind = bool(self.late) and self.late in spec.name and until < DEMO.epochs / 3
-                yield spec, accuracy(spec) * (until / DEMO.epochs) ** (0.9 if behind else 0.1)
+                yield asked, accuracy(spec) * (until / DEMO.epochs) ** (0.9 if behind else 0.1)
 
 
-def halved(store: Store, many: Halting, plan: Plan):
+def halved(store: Store, many: Halting, plan: Plan, tell: Callable[[str], None] = lambda name: None):
     def alone(spec: ModelSpec) -> list[Measurement]:
         raise AssertionError("several are trained by those who can")
 
     judge = Judge(store, DEMO, "toy", "val", alone, many=many)
-    return search(START, plan, Cost("macs", START, store), judge)
+    cost = Cost("macs", START, store)
+    return search(START, plan, cost, judge, after_step=lambda path: tell(path.steps[-1].name))
 
 
 def test_halving_comes_to_the_same_model_for_half_of_the_epochs(store, tmp_path):
@@ -525,6 +532,16 @@ def test_halving_comes_to_the_same_model_for_half_of_the_epochs(store, tmp_path)
     assert dropped.why.startswith("in the worse half after 4 of 15 epochs, top-1 ")
     again = Halting()
     assert halved(store, again, Plan(steps=2, halving=True)).to_json() == path.to_json()
+
+
+@pytest.mark.parametrize("halving", [True, False])
+def test_the_first_candidates_do_not_wait_for_the_start(store, halving):
+    many, told = Halting(), []
+    path = halved(store, many, Plan(steps=2, halving=halving), told.append)
+    keys = [{one.spec.key for one in step.candidates if not one.grown.why} for step in path.steps]
+    assert many.at_once[0] == keys[0] | keys[1]
+    assert not any(waiting & keys[2] for waiting in many.at_once if waiting & keys[1])
+    assert [step.name for step in path.steps] == told == ["start", "step1", "step2"]
 
 
 def test_halving_drops_what_is_late_and_what_diverges_first(store):
