@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -114,6 +115,38 @@ def test_a_cluster_says_what_was_wrong_in_a_line(tmp_path):
         workers.end()
     with pytest.raises(UserError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
         RayWorkers("127.0.0.1:1", gpu=False)
+
+
+@pytest.mark.slow
+def test_a_machine_of_a_cluster_that_is_lost_ends_in_a_line_and_the_same_call_goes_on(tmp_path):
+    """Two nodes of one core; one is killed with a training on it."""
+    from ray.cluster_utils import Cluster  # takes a second
+
+    long, specs = replace(SHORT, epochs=60), SPECS[:2]
+    whole = outcomes(trainings(tmp_path / "whole", recipe=long), specs)
+    runs = tmp_path / "runs"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        lost = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+
+        def lose() -> None:
+            _wait_until(lambda: all((runs / spec.key / STATE).exists() for spec in specs))
+            cluster.remove_node(lost, allow_graceful=False)
+
+        thread = threading.Thread(target=lose)
+        thread.start()
+        was_lost = pytest.raises(UserError, match=r"a training on the cluster was lost \(.*; what was measured and tr")
+        with trainings(runs, recipe=long, ray=cluster.address) as at_once, was_lost:
+            outcomes(at_once, specs)
+        thread.join()
+        _wait_until(lambda: all(_is_free(runs / spec.key) for spec in specs))
+        assert min(len(accuracies(runs / spec.key)) for spec in specs) < long.epochs, "lost too late to show anything"
+        with trainings(runs, recipe=long, ray=cluster.address) as at_once:
+            rest = outcomes(at_once, specs)
+    finally:
+        cluster.shutdown()
+    assert {spec: curve(rows) for spec, rows in rest.items()} == {spec: curve(rows) for spec, rows in whole.items()}
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
