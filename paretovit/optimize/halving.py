@@ -51,8 +51,8 @@ class Halving:
         self._further: dict[int, set[str]] = {one.until: set() for one in self.rounds}
         self.asked = [self._next(spec, 0) for spec in specs]
 
-    def take(self, spec: ModelSpec, until: int, top1: float) -> list[Asked]:
-        """The trainings that may begin now that one has come to this accuracy after so many epochs."""
+    def take(self, spec: ModelSpec, until: int, top1: float) -> tuple[list[Asked], list[ModelSpec]]:
+        """One has come to this accuracy after so many epochs: the trainings that may begin now, and who is dropped."""
         number = next(number for number, one in enumerate(self.rounds) if one.until == until)
         _, models, further = self.rounds[number]
         known = self._top1[until]
@@ -60,12 +60,12 @@ class Halving:
         ranked = sorted(known, key=lambda key: (-known[key], key))
         unknown = models - len(known)
         sure = ranked[: max(0, further - unknown)]  # even if all others turn out to be better
-        if unknown == 0:
-            for key in ranked[further:]:
-                self.dropped[key] = f"in the worse half after {until} of {self.epochs} epochs, top-1 {known[key]:.1%}"
+        late = ranked[further:] if unknown == 0 else []
+        for key in late:
+            self.dropped[key] = f"in the worse half after {until} of {self.epochs} epochs, top-1 {known[key]:.1%}"
         new = [key for key in sure if key not in self._further[until]]
         self._further[until].update(new)
-        return [self._next(self._specs[key], number + 1) for key in new]
+        return [self._next(self._specs[key], number + 1) for key in new], [self._specs[key] for key in late]
 
     def _next(self, spec: ModelSpec, number: int) -> Asked:
         return Asked(spec, self.rounds[number].until if number < len(self.rounds) else None)

@@ -50,7 +50,9 @@ class Judge:
         while True:
             while asked:
                 one = asked.popleft()
-                if (known := self.known(one.spec)) is None:
+                known = self.known(one.spec)
+                # the row of one that has diverged does not say what it had come to before: its folder does
+                if known is None or (known.value is None and one.until is not None):
                     unknown.append(one)
                 else:
                     yield one, _after(known, one.until)

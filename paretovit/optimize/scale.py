@@ -245,19 +245,15 @@ class _Contest:
 
     def take(self, one: Asked, result: Measurement | float, tell: Tell) -> list[Asked]:
         """The trainings that may begin now."""
-        name = one.spec.name
         if isinstance(result, Measurement):
             self.rows[one.spec.key] = result
             said = f"top-1 {result.value:.1%}" if result.value is not None else result.why
-            tell(f"{self.name}, {len(self.rows)} of {self.halving.finalists}: {name}: {said}")
+            tell(f"{self.name}, {len(self.rows)} of {self.halving.finalists}: {one.spec.name}: {said}")
             return []
         assert one.until is not None, "what came to its end has a row"
-        told = set(self.halving.dropped)
-        further = self.halving.take(one.spec, one.until, result)
-        names = {made.spec.key: made.spec.name for made in self.made}
-        for key, why in self.halving.dropped.items():
-            if key not in told:
-                tell(f"{self.name}: {names[key]}: {why}")
+        further, dropped = self.halving.take(one.spec, one.until, result)
+        for spec in dropped:
+            tell(f"{self.name}: {spec.name}: {self.halving.dropped[spec.key]}")
         return further
 
     @property
@@ -303,6 +299,7 @@ def _decided(contests: Sequence[_Contest], judge: Judge, tell: Tell) -> Iterator
         asked.extend(owner[one.spec.key].take(one, result, tell))
         while left and left[0].is_over:
             yield left.popleft().step(tell)
+    assert not left, "every training comes to an end"
 
 
 def scale(

@@ -148,8 +148,10 @@ class Cost:
         return min(low, ratio * (1 - RESOLUTION)), max(high, ratio * (1 + RESOLUTION))
 
     def predicted(self, spec: ModelSpec) -> Prediction | None:
-        """The cost over that of the start, if anything was learned to foretell it by."""
-        return None if self._predictor is None else self._predictor.predict(spec)
+        """The cost over that of the start, if anything was learned to foretell it by; the start's own needs none."""
+        if self._predictor is None or spec.key == self.start.key:
+            return None
+        return self._predictor.predict(spec)
 
     def _measured(self, spec: ModelSpec) -> float:
         start = self._beside(self.start)

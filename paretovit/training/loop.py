@@ -305,6 +305,9 @@ class _Loop:
             run.loss, run.seconds, run.settled = run.loss + loss, seconds_before + now - begin, True
             if self.meter is not None:
                 run.joules = joules_before + self.meter.joules() - joules
+            stop, due = team.total(self.asked(), team.is_first and now - saved > self.execution.save_every_s)
+            if stop:  # before anyone is told of the step, who may want the training to rest and not hear of the signal
+                raise KeyboardInterrupt
             self.progress(
                 Tick(
                     epoch=number,
@@ -317,9 +320,6 @@ class _Loop:
                     quality=run.task.quality,
                 )
             )
-            stop, due = team.total(self.asked(), team.is_first and now - saved > self.execution.save_every_s)
-            if stop:
-                raise KeyboardInterrupt
             if due and run.steps < self.steps:
                 run.save(self.out / STATE, team)
                 saved = now

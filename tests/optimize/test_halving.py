@@ -37,24 +37,27 @@ def test_any_order_leaves_those_that_rounds_would(models):
         # few values, so that some are tied
         curves = {spec.key: {until: random.randrange(6) / 8 for until in AT} for spec in specs}
         halving = Halving(specs, EPOCHS, halved=True)
-        waiting, reached = list(halving.asked), {}
+        waiting, reached, dropped = list(halving.asked), {}, []
         while waiting:
             spec, until = waiting.pop(random.randrange(len(waiting)))
             assert reached.get(spec.key, 0) < (until or EPOCHS)  # each part of a training once
             reached[spec.key] = until or EPOCHS
             if until is not None:
-                waiting += halving.take(spec, until, curves[spec.key][until])
+                further, late = halving.take(spec, until, curves[spec.key][until])
+                waiting += further
+                dropped += [one.key for one in late]
         assert reached == by_rounds(curves)
-        assert set(halving.dropped) == {key for key, epochs in reached.items() if epochs < EPOCHS}
+        assert dropped == list(halving.dropped)
+        assert set(dropped) == {key for key, epochs in reached.items() if epochs < EPOCHS}
         assert halving.finalists == sum(epochs == EPOCHS for epochs in reached.values())
 
 
 def test_who_is_sure_to_be_in_the_better_half_goes_on_at_once():
     halving = Halving(SPECS[:3], EPOCHS, halved=True)
-    assert halving.take(SPECS[0], 4, 0.2) == []  # two may be better
-    assert halving.take(SPECS[1], 4, 0.5) == [Asked(SPECS[1])]  # one more may be, and two go on
+    assert halving.take(SPECS[0], 4, 0.2) == ([], [])  # two may be better
+    assert halving.take(SPECS[1], 4, 0.5) == ([Asked(SPECS[1])], [])  # one more may be, and two go on
     assert halving.dropped == {}
-    assert halving.take(SPECS[2], 4, 0.3) == [Asked(SPECS[2])]
+    assert halving.take(SPECS[2], 4, 0.3) == ([Asked(SPECS[2])], [SPECS[0]])
     assert halving.dropped == {SPECS[0].key: "in the worse half after 4 of 16 epochs, top-1 20.0%"}
 
 

@@ -490,8 +490,8 @@ def test_formula_and_counter_foretell_the_same(store, readout):
 class Halting:
     """Trains several by formula; what rests after so many epochs has come to a share of its last accuracy."""
 
-    def __init__(self, diverging: str = "", late: str = "") -> None:
-        self.diverging, self.late = diverging, late
+    def __init__(self, diverging: str = "", late: str = "", after: int = 0) -> None:
+        self.diverging, self.late, self.after = diverging, late, after
         self.at_once: list[set[str]] = []  # the keys of those that were there to be trained next
         self.epochs: dict[str, int] = {}  # that each model was trained for, by key
 
@@ -501,7 +501,7 @@ class Halting:
             asked = waiting.pop()  # in another order than they were asked for
             spec, until = asked
             self.epochs[spec.key] = max(self.epochs.get(spec.key, 0), until or DEMO.epochs)
-            if self.diverging and self.diverging in spec.name:
+            if self.diverging and self.diverging in spec.name and (until or DEMO.epochs) > self.after:
                 yield asked, Unmeasurable("loss nan at step 7")
             elif until is None:
                 yield asked, Scripted()(spec)
@@ -556,6 +556,16 @@ def test_halving_drops_what_is_late_and_what_diverges_first(store):
         assert row.why == "the training diverged: loss nan at step 7"
 
 
+def test_what_diverges_later_was_still_in_the_better_half_before(store):
+    """Gone through again, a search takes the same path: the row of a training that diverged is no curve."""
+    best = "d12 h2 e64 r4 I160 p16"
+    path = halved(store, Halting(diverging=best, after=4), Plan(steps=1, halving=True))
+    lost = next(one for one in path.steps[1].candidates if best in one.spec.name)
+    assert lost.why == "in the worse half after 8 of 15 epochs, top-1 0.0%"
+    again = halved(store, Halting(diverging=best, after=4), Plan(steps=1, halving=True))
+    assert again.to_json() == path.to_json()
+
+
 def test_a_predictor_tells_where_to_measure(store, monkeypatch, tmp_path):
     """A cost that multiply-accumulates foretell badly, but the predictor well, takes fewer measurements to meet."""
     monkeypatch.setattr(
@@ -569,6 +579,7 @@ def test_a_predictor_tells_where_to_measure(store, monkeypatch, tmp_path):
     monkeypatch.setattr("paretovit.optimize.scale_cost.measure", told)
     path = found(store, Scripted(), replace(plan, predict=30), cost="latency_s")
     assert len(told.measured) - 30 < len(blind.measured)
+    assert path.steps[0].kept.predicted is None
     for one in path.steps[2].candidates:
         if one.top1 is not None:
             value, low, high = one.predicted
