@@ -8,7 +8,7 @@ from html import escape
 
 from paretovit.analysis.intervals import interval
 from paretovit.measurement import Measurement
-from paretovit.report.headings import Heading, Sheet, described, slug
+from paretovit.report.headings import Heading, Sheet, described, short, slug
 from paretovit.report.numbers import number
 from paretovit.report.sections import options, slot
 from paretovit.report.series import Growth, about, grown_costs, growths, said
@@ -39,11 +39,12 @@ def tokens_section(sheet: Sheet, charts: Collection[str]) -> str:
     """The figure with a choice of cost, a table of where each architecture crosses softmax attention, and what share
     of the machine's matrix-product rate each mixer reaches; "" for a sheet with none of them."""
     costs = [h for h in grown_costs(sheet) if f"tokens-{slug(sheet, h)}" in charts]
-    parts = (_grown(sheet, costs) if costs else "") + _shares(sheet)
+    parts = (_grown(sheet, costs, charts) if costs else "") + _shares(sheet)
     return f'<section id="tokens"><h2>How cost grows with the number of tokens</h2>{parts}</section>' if parts else ""
 
 
-def _grown(sheet: Sheet, costs: list[Heading]) -> str:
+def _grown(sheet: Sheet, costs: list[Heading], charts: Collection[str]) -> str:
+    crossing = slot("crossovers-figure", "crossovers") if "crossovers" in charts else ""
     return (
         "<p>One line per architecture, measured at several sizes of its images or patches; both axes are logarithmic, "
         "so that a cost in proportion to the number of tokens N rises by one decade per decade and a quadratic one by "
@@ -51,14 +52,14 @@ def _grown(sheet: Sheet, costs: list[Heading]) -> str:
         "legend brings its lines forward, a second one, or one beside the marks, brings all back; a point under the "
         "pointer tells its numbers.</p>"
         f'<div class="pick"><label>cost <select data-for="tokens-figure">{options(sheet, costs)}</select></label></div>'
-        f"{slot('tokens-figure', 'tokens-*', wide=True)}{_table(sheet, costs[:_TABLED])}"
+        f"{slot('tokens-figure', 'tokens-*', wide=True)}{crossing}{_table(sheet, costs[:_TABLED])}"
     )
 
 
 def _table(sheet: Sheet, costs: list[Heading]) -> str:
     names = list(dict.fromkeys(growth.series.name for h in costs for growth in growths(sheet, h)))
     heads = "".join(
-        f'<th class="text">{escape(_name(h, costs))}<span class="unit">less than softmax attention</span></th>'
+        f'<th class="text">{escape(short(h, costs))}<span class="unit">less than softmax attention</span></th>'
         "<th>grows as</th>"
         for h in costs
     )
@@ -133,11 +134,6 @@ def _told(sheet: Sheet, growth: Growth | None) -> str:
     return said(growth) or "nothing to compare it with here"
 
 
-def _name(heading: Heading, among: list[Heading]) -> str:
-    """As short as tells it apart among these."""
-    return heading.name if [h.name for h in among].count(heading.name) == 1 else heading.title
-
-
 def _sentence(sheet: Sheet, heading: Heading, among: list[Heading]) -> str:
     """ "latency is less for vil at every number of tokens measured, for vip from about 860 on, not for vin up to
     16,384 tokens"; of many that cross, the first and the last are named, and of many others their number."""
@@ -158,7 +154,7 @@ def _sentence(sheet: Sheet, heading: Heading, among: list[Heading]) -> str:
     if never := by_kind["never"]:
         most = max(g.common[-1] for g in never)
         parts.append(f"not for {_who(never)} up to {most:,} tokens")
-    return f"{_name(heading, among)} is less {', '.join(parts)}"
+    return f"{short(heading, among)} is less {', '.join(parts)}"
 
 
 def _who(found: list[Growth]) -> str:

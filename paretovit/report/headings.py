@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 
@@ -61,6 +61,11 @@ class Heading:
     def axis(self) -> str:
         """The label with the direction in which things get better."""
         return f"{self.label}, {'lower' if self.lower_is_better else 'higher'} is better"
+
+
+def short(heading: Heading, among: Iterable[Heading]) -> str:
+    """As short as tells it apart among these."""
+    return heading.name if [h.name for h in among].count(heading.name) == 1 else heading.title
 
 
 @dataclass(frozen=True)

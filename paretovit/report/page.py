@@ -54,7 +54,7 @@ _VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 _PNG_SCALE = 2.0
 _TITLE_LETTERS = {"text": 88, "subtitle": 125}  # about the width of most figures
 _WIDE = ("pareto", "pairs", "line_fit", "batch_curve", "tokens", "accuracy_memory")  # marks need no fixed size
-_PLACED = (*_WIDE, "disagreement", "correlation", "accuracy_per_cost")  # shown by a section of their own
+_PLACED = (*_WIDE, "crossovers", "disagreement", "correlation", "accuracy_per_cost")  # shown by a section of their own
 _HERE = Path(__file__).parent
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -24,6 +25,7 @@ from paretovit.spec import ModelSpec, Pixels, rows_and_columns, to_json
 _FOREMOST = ("latency_s", "train_step_s", "peak_bytes_train", "peak_bytes_infer")
 
 _SIZE = re.compile(r"_patch(\d+)_\d+")
+_NAMED_SIZE = re.compile(r"_[a-z]+$")  # such as "_pico", at the end of a name without its patches and pixels
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,13 @@ def grown_costs(sheet: Sheet) -> list[Heading]:
     drawable = [h for h in sheet.costs if h.lower_is_better and growths(sheet, h)]
     known = {name: at for at, name in enumerate(_FOREMOST)}
     return sorted(drawable, key=lambda h: known.get(h.column.indicator, len(known)))
+
+
+def shared_size(found: Iterable[Growth]) -> str:
+    """What the names of all of several series end with, such as "_pico", which tells nothing apart; "" without it."""
+    names = {growth.series.name for growth in found}
+    sizes = {match[0] if (match := _NAMED_SIZE.search(name)) else "" for name in names}
+    return sizes.pop() if len(names) > 1 and len(sizes) == 1 else ""
 
 
 def said(growth: Growth) -> str:

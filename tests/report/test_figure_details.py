@@ -17,6 +17,7 @@ from paretovit.analysis.pareto import non_dominated
 from paretovit.measurement import Conditions, Measurement, Origin
 from paretovit.report.figures import FAMILIES, span, spread
 from paretovit.report.figures.accuracy_memory import AccuracyMemory
+from paretovit.report.figures.crossovers import Crossovers
 from paretovit.report.figures.pairs import Pairs
 from paretovit.report.figures.pareto import Pareto, on_front
 from paretovit.report.figures.tokens import Tokens
@@ -118,6 +119,41 @@ def test_lines_end_in_names_without_the_size_they_share_and_softmax_attention_is
     assert found == {"vit ∝ N^1.00": True, "fnet ∝ N^0.50": False}
     assert {p["name"] for p in chart["params"]} == {"picked", "under"}
     assert "softmax attention" in chart["title"]["subtitle"][-1]
+
+
+def test_crossovers_have_a_mark_for_every_cost_of_an_architecture():
+    """In inference both need less than softmax attention, from a number of tokens on; in training one of them."""
+    laws = {
+        "peak_bytes_infer": {"vit": lambda n: n**2, "hydra": lambda n: 128 * n, "fnet": lambda n: 1.0},
+        "peak_bytes_train": {"vit": lambda n: n, "hydra": lambda n: 2 * n, "fnet": lambda n: n / 2},
+    }
+    specs = {
+        (name, side): resolve(f"{name}_pico_patch4_{side}") for name in laws["peak_bytes_infer"] for side in (32, 64)
+    }
+    made = [
+        Measurement(
+            model=spec.name, indicator=indicator, unit="B", value=float(laws[indicator][name]((side // 4) ** 2)),
+            conditions=Conditions(spec=spec.key), origin=Origin(how="measured"),
+        )
+        for indicator in laws
+        for (name, side), spec in specs.items()
+    ]  # fmt: skip
+    table = arrange(made, specs={spec.key: spec for spec in specs.values()})
+    chart = Crossovers().draw(table).to_dict()
+    found = {(r["series"], r["cost"]): (r["kind"], r["tokens"]) for r in next(iter(chart["datasets"].values()))}
+    beyond = found["hydra", "peak memory, training"][1]
+    assert found == {
+        ("hydra", "peak memory, inference"): ("from", pytest.approx(128, rel=1e-3)),
+        ("hydra", "peak memory, training"): ("never", beyond),
+        ("fnet", "peak memory, inference"): ("always", 64),
+        ("fnet", "peak memory, training"): ("always", 64),
+    }
+    assert beyond > 256
+    assert chart["layer"][0]["encoding"]["y"]["sort"] == ["fnet", "hydra"]  # who pays soonest first
+    without = arrange(
+        [row for row in made if not row.model.startswith("vit")], specs={s.key: s for s in specs.values()}
+    )
+    assert not Crossovers().can_draw(without)
 
 
 def test_every_family_of_the_taxonomy_has_a_colour_and_shape_of_its_own():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
 
@@ -10,7 +9,7 @@ import altair as alt
 
 from paretovit.report.figures import INK, Data, Figure, capital, dressed, family_encodings, records, span, spread
 from paretovit.report.headings import Heading, Sheet, sheet_of, slug
-from paretovit.report.series import Growth, grown_costs, growths
+from paretovit.report.series import Growth, grown_costs, growths, shared_size
 from paretovit.store import Column, Table
 
 WIDTH, HEIGHT = 760, 460
@@ -18,7 +17,6 @@ _LABEL_PX = 15
 _NAMES = 0.36  # room for the names beside the lines, as a part of the lines' length
 _LEADERS = 0.07  # of which for what leads from a line to its name
 _FADED = 0.07  # opacity of the families that are not the one picked
-_SIZE = re.compile(r"_[a-z]+$")  # of a model, such as "_pico", at the end of its name
 _DASHES = [[1, 0], [7, 3], [2, 2], [9, 3, 2, 3]]  # tell apart the series of one family
 _MOST = 8  # costs that have a figure
 _NAMED = 40  # lines that have a name beside them
@@ -153,8 +151,7 @@ def _points(sheet: Sheet, heading: Heading, found: tuple[Growth, ...]) -> list[d
     seen: Counter[str] = Counter()
     points = []
     compared = {growth.reference for growth in found}
-    sizes = {match[0] if (match := _SIZE.search(growth.series.name)) else "" for growth in found}
-    size = sizes.pop() if len(found) > 1 and len(sizes) == 1 else ""  # what all names end with tells nothing apart
+    size = shared_size(found)
     for growth in found:
         series = growth.series
         dash = seen[series.family] % len(_DASHES)
