@@ -44,7 +44,13 @@ def tokens_section(sheet: Sheet, charts: Collection[str]) -> str:
 
 
 def _grown(sheet: Sheet, costs: list[Heading], charts: Collection[str]) -> str:
-    crossing = slot("crossovers-figure", "crossovers") if "crossovers" in charts else ""
+    crossing = (
+        "<p>From how many tokens on each costs less than softmax attention, in every time and memory that was "
+        "measured; a hollow mark at the right edge: not within the numbers measured.</p>"
+        + slot("crossovers-figure", "crossovers")
+        if "crossovers" in charts
+        else ""
+    )
     return (
         "<p>One line per architecture, measured at several sizes of its images or patches; both axes are logarithmic, "
         "so that a cost in proportion to the number of tokens N rises by one decade per decade and a quadratic one by "

@@ -158,6 +158,8 @@ def test_the_section_has_a_line_per_architecture_with_crossover_and_power():
     assert "vix_vit||is softmax attention||N|2.00" in lines[1].replace("|||", "||")
     assert "from about 510 on; 8.00 times less at 4,096" in lines[2]
     assert "N|1.00" in lines[2]
+    assert 'data-chart="crossovers"' not in text
+    assert 'data-chart="crossovers"' in tokens_section(shown, {"tokens-peak_bytes_train", "crossovers"})
 
 
 def test_the_section_shows_names_as_text():
