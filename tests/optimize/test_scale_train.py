@@ -27,7 +27,7 @@ from paretovit.optimize.scale_train import Trainings, accuracies
 from paretovit.spec import ModelSpec
 from paretovit.store import Store
 from paretovit.training.folder import exclusive
-from paretovit.training.loop import STATE
+from paretovit.training.loop import STATE, keep
 from paretovit.training.recipe import DEMO
 from paretovit.zoo.catalog import resolve
 from paretovit.zoo.factors import Factors, with_factors
@@ -61,6 +61,21 @@ def test_a_training_that_rested_comes_to_what_one_without_rest_does(tmp_path):
     assert curve(outcomes(halting, SPECS[:1])[SPECS[0]]) == whole
     assert accuracies(tmp_path / "halting" / SPECS[0].key) == [top1 for _, top1 in whole]
     assert accuracies(tmp_path / "none") == []
+
+
+def test_a_signal_while_the_last_epoch_before_a_rest_is_kept_is_heard(tmp_path, monkeypatch):
+    halting = trainings(tmp_path)
+
+    def kept_then_interrupted(*given, **keys):
+        keep(*given, **keys)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("paretovit.training.loop.keep", kept_then_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        outcomes(halting, SPECS[:1], 1)
+    monkeypatch.undo()
+    assert len(accuracies(tmp_path / SPECS[0].key)) == 1
+    assert isinstance(outcomes(halting, SPECS[:1], 1)[SPECS[0]], float)
 
 
 @pytest.mark.parametrize("how", [{}, pytest.param({"jobs": 2}, marks=pytest.mark.slow)])
