@@ -148,7 +148,7 @@ def test_crossovers_have_a_mark_for_every_cost_of_an_architecture():
         ("fnet", "peak memory, inference"): ("always", 64),
         ("fnet", "peak memory, training"): ("always", 64),
     }
-    assert beyond > 256
+    assert 256 < beyond < 1024
     assert chart["layer"][0]["encoding"]["y"]["sort"] == ["fnet", "hydra"]  # who pays soonest first
     without = arrange(
         [row for row in made if not row.model.startswith("vit")], specs={s.key: s for s in specs.values()}

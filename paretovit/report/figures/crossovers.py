@@ -7,7 +7,6 @@ from typing import Any
 
 import altair as alt
 
-from paretovit.analysis.growth import Crossover
 from paretovit.report.figures import GRID, Data, Figure, dressed
 from paretovit.report.headings import Heading, Sheet, sheet_of, short
 from paretovit.report.series import Growth, grown_costs, growths, said, shared_size
@@ -48,7 +47,7 @@ class Crossovers(Figure):
                 "series": growth.series.name.removesuffix(size),
                 "family": growth.series.family,
                 "cost": short(heading, found),
-                "tokens": float(f"{_place(growth.against, beyond):.6g}"),
+                "tokens": float(f"{min(growth.against.size, beyond):.6g}"),
                 "kind": growth.against.kind,
                 "said": said(growth),
             }
@@ -109,16 +108,13 @@ def _compared(sheet: Sheet) -> dict[Heading, list[Growth]]:
     return {heading: compared for heading, compared in found.items() if compared}
 
 
-def _place(against: Crossover | None, beyond: float) -> float:
-    return beyond if against is None or against.kind == "never" else against.size
-
-
 def _in_order(found: dict[Heading, list[Growth]]) -> list[str]:
     """Architectures by where the first cost that has them crosses; by how much less they cost where that is equal."""
     first: dict[str, tuple[float, float]] = {}
     for compared in found.values():
         for growth in compared:
-            first.setdefault(growth.series.name, (_place(growth.against, math.inf), growth.ratio))
+            size = math.inf if growth.against is None else growth.against.size
+            first.setdefault(growth.series.name, (size, growth.ratio))
     return sorted(first, key=first.__getitem__)
 
 
