@@ -45,6 +45,8 @@ def main() -> None:
     code = 0
     try:
         code = app(standalone_mode=False) or 0
+        if code == 130:  # some versions of typer end a command on Ctrl-C by themselves, without a word
+            raise KeyboardInterrupt
     except typer.Exit as end:
         code = end.exit_code
     except _UsageError as error:  # type: ignore[misc]  # found at run time
