@@ -58,7 +58,9 @@ def main() -> None:
         typer.echo(f"paretovit: {error}", err=True)
         code = 2
     except (KeyboardInterrupt, typer.Abort) as error:
-        typer.echo(f"\nparetovit: {error or 'stopped; what was measured is kept, the same command goes on'}", err=True)
+        typer.echo(
+            f"\nparetovit: {str(error) or 'stopped; what was measured is kept, the same command goes on'}", err=True
+        )
         code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` is no error
