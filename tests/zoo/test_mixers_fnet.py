@@ -17,6 +17,19 @@ def test_is_the_real_part_of_the_papers_two_transforms(patches: int, dim: int) -
     torch.testing.assert_close(Fnet(dim, 1, Layout(None, patches, 0))(Tokens(x)), expected)
 
 
+@pytest.mark.parametrize("norm", ["backward", "ortho"])
+@pytest.mark.parametrize(("patches", "dim"), [(9, 7), (4, 6), (5, 8)])
+def test_gradients_are_those_of_the_two_transforms(norm: str, patches: int, dim: int) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 2, patches, dim, dtype=torch.float64)
+    x.requires_grad_()
+    (expected,) = torch.autograd.grad((torch.fft.fft2(x, norm=norm).real * weight).sum(), x)
+    mixer = Fnet(dim, 1, Layout(None, patches, 0), norm=norm)  # type: ignore[arg-type]
+    (ours,) = torch.autograd.grad((mixer(Tokens(x)) * weight).sum(), x)
+    torch.testing.assert_close(ours, expected)
+    assert torch.autograd.gradgradcheck(lambda x: mixer(Tokens(x)), x)
+
+
 def test_keeps_the_size_of_values_where_asked_to() -> None:
     torch.manual_seed(0)
     x = torch.randn(64, 30, 32)

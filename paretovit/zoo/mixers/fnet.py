@@ -7,7 +7,7 @@ Shapes   B images, N tokens, D width.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -36,13 +36,9 @@ class Fnet(Mixer):
         self.norm = norm
 
     def forward(self, tokens: Tokens) -> Tensor:
-        D = tokens.x.shape[-1]
         # no Fourier transform in half precision but for sizes that are powers of two
         x_BND = tokens.x.float() if tokens.x.dtype in (torch.bfloat16, torch.float16) else tokens.x
-        left = torch.fft.rfft2(x_BND, dim=(1, 2), norm=self.norm).real
-        # of real values, frequency (n, d) and frequency (-n, -d) have the same real part
-        right = left[:, :, 1 : (D + 1) // 2].flip(1, 2).roll(1, dims=1)
-        return torch.cat((left, right), dim=-1).to(tokens.x.dtype)
+        return _RealPart.apply(x_BND, self.norm).to(tokens.x.dtype)
 
     def reference(self, tokens: Tokens) -> Tensor:
         _, N, D = tokens.x.shape
@@ -57,3 +53,23 @@ class Fnet(Mixer):
     def macs(self) -> int:
         size = self.layout.num_tokens * self.dim
         return round(5 * size * math.log2(size) / 2 / 2)  # half of the operations, and half of that for real input
+
+
+class _RealPart(torch.autograd.Function):
+    """Real part of the Fourier transform of real tokens over both dimensions.
+
+    As a matrix it is symmetric, cos(2 pi (n n' / N + d d' / D)), so gradients go back by the same transform; torch
+    would make complex ones of all frequencies, twice as many values, and transform those.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_BND: Tensor, norm: str) -> Tensor:
+        ctx.norm = norm
+        left = torch.fft.rfft2(x_BND, dim=(1, 2), norm=norm).real
+        # of real values, frequency (n, d) and frequency (-n, -d) have the same real part
+        right = left[:, :, 1 : (x_BND.shape[-1] + 1) // 2].flip(1, 2).roll(1, dims=1)
+        return torch.cat((left, right), dim=-1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _RealPart.apply(grads[0], ctx.norm), None
