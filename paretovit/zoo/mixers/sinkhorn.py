@@ -81,23 +81,29 @@ class Sinkhorn(Mixer):
         x_BSD = tokens.x if self.into is None else tokens.x.index_select(1, self.into)
         q_BHSK, k_BHSK, v_BHSK = (part.transpose(1, 2) for part in self.qkv(x_BSD).view(B, M * C, 3, H, K).unbind(2))
         q_BHSK, k_BHSK = self.rotated(tokens, q_BHSK, k_BHSK, index=self.into)
-        kv_2BHSK = torch.stack((k_BHSK, v_BHSK))  # one copy here, or one for each of the products below
-
-        heard, bias = kv_2BHSK.view(2, B * H, M, C, K), None
+        sort_BHMM, bias = None, None
         if self.scores is not None:
             log_BHMM = self._log_sort(tokens.x)
-            sort_BHMM = log_BHMM.exp().to(kv_2BHSK.dtype)
-            sorted_2BHMCK = sort_BHMM @ kv_2BHSK.view(2, B, H, M, C * K)
-            heard = torch.cat((heard, sorted_2BHMCK.view(2, B * H, M, C, K)), dim=3)
+            sort_BHMM = log_BHMM.exp().to(k_BHSK.dtype)
             if self.short:
-                bias = self._bias(log_BHMM).flatten(0, 1).unsqueeze(2).to(heard.dtype)
+                bias = self._bias(log_BHMM).flatten(0, 1).unsqueeze(2).to(k_BHSK.dtype)
+        heard_k, heard_v = (self._heard(part, sort_BHMM) for part in (k_BHSK, v_BHSK))
         # blocks go in the place of heads: the output lies there as (.., slot, block, width)
-        k_heard, v_heard = heard.unbind(0)
-        out = attend_among_few(q_BHSK.reshape(B * H, M, C, K), k_heard, v_heard, bias)
+        out = attend_among_few(q_BHSK.reshape(B * H, M, C, K), heard_k, heard_v, bias)
         # copied in any case; a reshape would become a view in an export, where attention lays its output out otherwise
         out_BMCHK = out.view(B, H, M, C, K).permute(0, 2, 3, 1, 4).clone(memory_format=torch.contiguous_format)
         out_BSD = out_BMCHK.view(B, M * C, D)
         return self.proj(out_BSD if self.back is None else out_BSD.index_select(1, self.back))
+
+    def _heard(self, x_BHSK: Tensor, sort_BHMM: Tensor | None) -> Tensor:
+        """Keys or values by blocks, those sorted to each behind its own, (B H, M, 2 C, K); without sorting its own."""
+        B, H, _, K = x_BHSK.shape
+        blocks_BHMX = x_BHSK.contiguous().view(B, H, self.blocks, self.block * K)  # X = C K, a block as one row
+        if sort_BHMM is not None:
+            # a block's own come by a product as well, with 1 and 0: it takes less time than joining two tensors
+            own_BHMM = torch.eye(self.blocks).to(sort_BHMM).expand_as(sort_BHMM)
+            blocks_BHMX = torch.stack((own_BHMM, sort_BHMM), dim=3).flatten(2, 3) @ blocks_BHMX
+        return blocks_BHMX.view(B * H, self.blocks, -1, K)
 
     def _log_sort(self, x_BND: Tensor) -> Tensor:
         """Logarithm of the sorting matrices (B, H, M, M), in single precision at least."""
@@ -160,7 +166,7 @@ class Sinkhorn(Mixer):
         linear = 3 * slots * d * d + n * d * d
         if m == 1:
             return linear + 2 * n * n * d
-        sorting = m * d * d + m * d * self.heads * m + 2 * m * slots * d
+        sorting = m * d * d + m * d * self.heads * m + 2 * 2 * m * slots * d
         return linear + sorting + 2 * slots * 2 * self.block * d
 
 
