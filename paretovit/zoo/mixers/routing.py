@@ -71,12 +71,12 @@ class Routing(Mixer):
             if self.rotation is not None:
                 turned = self.rotated(tokens, *qk_BNPK.transpose(1, 2).chunk(2, dim=1))
                 qk_BNPK = torch.cat(turned, dim=1).transpose(1, 2)
-            qk_PTK = qk_BNPK.flatten(0, 1).transpose(0, 1)  # a view: one product per part over the tokens of all images
-            length_PT = qk_BNPK.norm(dim=-1).clamp(min=1e-12).flatten(0, 1).T.contiguous()
-            near_PCT = self._nearness(qk_PTK, length_PT)
+            qk_TPK = qk_BNPK.flatten(0, 1)
+            length_TP = qk_TPK.norm(dim=-1).clamp(min=1e-12)
+            near_PCT = self._nearness(qk_TPK.detach(), length_TP.detach())  # what is chosen has no gradient
             index_PCBW = near_PCT.unflatten(2, (B, N)).topk(W, dim=-1, sorted=False).indices
             if self.training:
-                self._learn(tokens, qk_PTK, length_PT, near_PCT)
+                self._learn(tokens, qk_TPK, length_TP, near_PCT.max(1).indices.T)
         v_BNHK = self.v(tokens.x).view(B, N, H, K)
         at_PBCW = index_PCBW.transpose(1, 2) + N * torch.arange(B, device=index_PCBW.device).view(-1, 1, 1)
         q_at_HBCW, k_at_HBCW = at_PBCW.chunk(2)
@@ -89,20 +89,23 @@ class Routing(Mixer):
         times_BNH1 = added_up(torch.ones_like(out_MK[:, 0]), rows_M, B * N * H).view(B, N, H, 1)
         return self.proj((heard_BNHK / times_BNH1.clamp(min=1)).view(B, N, D))
 
-    def _nearness(self, qk_PTK: Tensor, length_PT: Tensor) -> Tensor:
+    def _nearness(self, qk_TPK: Tensor, length_TP: Tensor) -> Tensor:
         """Cosine of the angle between each centre and the queries, then the keys, (2 H, C, T)."""
-        centers_2HCK = self.centers.clone().repeat(2, 1, 1)  # learning moves them before gradients ask for them
-        return centers_2HCK.to(qk_PTK.dtype) @ qk_PTK.mT / length_PT.unsqueeze(1)
+        # qk turned is a view: one product per part over the tokens of all images
+        product_PCT = self.centers.to(qk_TPK.dtype).repeat(2, 1, 1) @ qk_TPK.permute(1, 2, 0)
+        return product_PCT.div_(length_TP.T.unsqueeze(1))
 
-    def _learn(self, tokens: Tokens, qk_PTK: Tensor, length_PT: Tensor, near_PCT: Tensor) -> None:
-        nearest_P1T = near_PCT.amax(1, keepdim=True)
-        tokens.add_loss("routing_commitment", (2 - 2 * nearest_P1T).mean())  # |a - b|^2 where both have length 1
+    def _learn(self, tokens: Tokens, qk_TPK: Tensor, length_TP: Tensor, nearest_TP: Tensor) -> None:
+        H, C, K = self.centers.shape
+        heads_P = torch.arange(H, device=nearest_TP.device).repeat(2)
+        rows_M = (nearest_TP + C * heads_P).flatten()  # of the centres of all heads
+        centers_TPK = self.centers.view(-1, K).index_select(0, rows_M).view_as(qk_TPK)
+        cosine_TP = (qk_TPK * centers_TPK).sum(-1) / length_TP
+        tokens.add_loss("routing_commitment", (2 - 2 * cosine_TP).mean())  # |a - b|^2 where both have length 1
         with torch.no_grad():
-            mine_PCT = near_PCT == nearest_P1T
-            sums_PCK = torch.where(mine_PCT, 1 / length_PT.unsqueeze(1), 0.0) @ qk_PTK  # of directions
-            sums_HCK, count_HC1 = (
-                part.unflatten(0, (2, self.heads)).sum(0) for part in (sums_PCK, mine_PCT.sum(-1, keepdim=True))
-            )
+            directions_MK = (qk_TPK / length_TP.unsqueeze(-1)).flatten(0, 1)
+            sums_HCK = added_up(directions_MK, rows_M, H * C).view(H, C, K)
+            count_HC1 = added_up(torch.ones_like(directions_MK[:, 0]), rows_M, H * C).view(H, C, 1)
             means = torch.where(count_HC1 > 0, sums_HCK / count_HC1.clamp(min=1), self.centers)
             self.centers.copy_(F.normalize(self.decay * self.centers + (1 - self.decay) * means, dim=-1))
 
