@@ -138,6 +138,22 @@ def test_train_evaluate_measure_and_report_go_together(run):
     assert run("store", "import", "rows.jsonl", "--store", "other.sqlite")[0] == 0
 
 
+STOPS = [
+    (KeyboardInterrupt("stopped; both trainings are kept"), "stopped; both trainings are kept"),
+    (KeyboardInterrupt(), "stopped; what was measured is kept, the same command goes on"),
+]
+
+
+@pytest.mark.parametrize(("stop", "line"), STOPS, ids=["with words", "without"])
+def test_ctrl_c_ends_with_a_line_and_exit_code_130(run, monkeypatch, stop, line):
+    def stopped(*_, **__):
+        raise stop
+
+    monkeypatch.setattr(Store, "__init__", stopped)
+    code, out, err = run("report")
+    assert (code, out, err) == (130, "", f"\nparetovit: {line}\n")
+
+
 @pytest.mark.parametrize("words", [["--help"], ["models"], ["nonsense"]])
 def test_what_needs_no_torch_does_not_wait_for_it(words):
     code = (

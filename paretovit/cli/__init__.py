@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from paretovit.cli.app import app
+from paretovit.cli.app import Stopped, app
 from paretovit.errors import UserError
 
 # isort: off
@@ -45,8 +45,6 @@ def main() -> None:
     code = 0
     try:
         code = app(standalone_mode=False) or 0
-        if code == 130:  # some versions of typer end a command on Ctrl-C by themselves, without a word
-            raise KeyboardInterrupt
     except typer.Exit as end:
         code = end.exit_code
     except _UsageError as error:  # type: ignore[misc]  # found at run time
@@ -57,7 +55,7 @@ def main() -> None:
     except UserError as error:
         typer.echo(f"paretovit: {error}", err=True)
         code = 2
-    except (KeyboardInterrupt, typer.Abort) as error:
+    except (Stopped, KeyboardInterrupt, typer.Abort) as error:
         typer.echo(
             f"\nparetovit: {str(error) or 'stopped; what was measured is kept, the same command goes on'}", err=True
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from paretovit.errors import UserError
 from paretovit.spec import Pixels, pixels
@@ -26,8 +27,24 @@ if TYPE_CHECKING:
 
 STORE = os.environ.get("PARETOVIT_STORE", "paretovit.sqlite")
 
+
+class Stopped(Exception):
+    """Ctrl-C in a command. The message says what is kept, if the command has something to say of it."""
+
+
+class _Commands(TyperGroup):
+    """Commands whose last words on Ctrl-C are heard: some versions of typer end without a line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise Stopped(str(stop)) from None
+
+
 app = typer.Typer(
     name="paretovit",
+    cls=_Commands,
     help="Which vision transformer should run on this device, under this budget? Answered by measurement.",
     no_args_is_help=True,
     add_completion=False,

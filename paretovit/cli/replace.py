@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +19,7 @@ from paretovit.cli.app import (
     open_store,
     print_json,
     print_rich,
+    resumable,
 )
 
 
@@ -119,7 +118,7 @@ def replace(
 
     distil = Distil(alpha=alpha, loss=loss, match=match, tau=tau, schedule=alpha_schedule, random=noise, start=start)
     chosen_by: Chosen | None = None
-    try:
+    with resumable():
         if budget is not None:
             wanted = Budget.of(budget, quantity)
             search = Search(
@@ -182,10 +181,6 @@ def replace(
                         progress=watch,
                     )
                 done.append(made)
-    except KeyboardInterrupt as stop:
-        words = ["paretovit", *(word for word in sys.argv[1:] if word != "--no-resume")]
-        typer.echo(f"\n{stop}:\n{shlex.join(words)}", err=True)
-        raise typer.Exit(0) from None
     specs = [done[0].replacement.whole, *(one.replacement.spec for one in done)]
     with open_store(store) as rows:
         found = [*done[0].parent_rows, *(row for one in done for row in (*one.rows, *one.counts))]
