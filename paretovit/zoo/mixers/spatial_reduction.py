@@ -68,11 +68,17 @@ class SpatialReduction(Mixer):
         if self.mix is None:
             out_BHNK = attend(q_BHNK, k_BHMK, v_BHMK)
         else:
-            weights_BHNM = self.mix((q_BHNK * self.head_dim**-0.5) @ k_BHMK.mT).softmax(-1)
-            centred_BHNM = weights_BHNM - 1 / weights_BHNM.shape[-1]  # a softmax's mean is known
-            # torch's instance norm refuses a map of one token, and its `var` is slow on a CPU
-            variance = centred_BHNM.square().mean((-2, -1), keepdim=True)
-            out_BHNK = centred_BHNM @ v_BHMK * (variance + 1e-5).rsqrt().to(v_BHMK.dtype)  # scaled where it is small
+            logits_BHNM = (q_BHNK * self.head_dim**-0.5) @ k_BHMK.mT
+            # a product: a convolution of so few channels takes a CPU ten times as long
+            mixed_BHX = self.mix.weight.flatten(1).expand(B, -1, -1).bmm(logits_BHNM.flatten(2))
+            weights_BHNM = mixed_BHX.view_as(logits_BHNM).softmax(-1)
+            # torch's instance norm refuses a map of one token; a softmax's mean is known, and it is the values, of
+            # which there are fewer, that it is taken off and the scale is put on
+            M = weights_BHNM.shape[-1]
+            squares_BH11 = torch.linalg.vector_norm(weights_BHNM, dim=(-2, -1), keepdim=True).square()
+            scale_BH11 = (squares_BH11 / (N * M) - 1 / M**2 + 1e-5).rsqrt()
+            centred_BHNK = weights_BHNM.to(v_BHMK.dtype) @ v_BHMK - v_BHMK.mean(-2, keepdim=True)
+            out_BHNK = centred_BHNK * scale_BH11.to(v_BHMK.dtype)
         return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, D))
 
     def reference(self, tokens: Tokens) -> Tensor:
