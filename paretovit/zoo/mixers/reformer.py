@@ -94,9 +94,10 @@ class Reformer(Mixer):
         heard = slots if M == 1 else torch.cat((slots.roll(1, dims=3), slots), dim=-1)
         q_GCK = take(qk_BNHK, slots.flatten(2)).view(-1, C, K)
         k_GTK, v_GTK = (take(part, heard.flatten(2)).view(B * H * R * M, -1, K) for part in (keys_BNHK, v_BNHK))
-        logits = (q_GCK @ k_GTK.mT).view(-1, M, C, k_GTK.shape[1]) + self.unheard.to(k_GTK.dtype)
+        logits = (q_GCK @ k_GTK.mT).view(-1, M, C, k_GTK.shape[1])
+        logits += self.unheard.to(k_GTK.dtype)  # nothing else reads them: fresh memory costs more than the sums
         largest = logits.detach().amax(-1, keepdim=True)
-        weights = logits.sub_(largest).exp_()  # nothing else reads the logits: fresh memory costs more than the sums
+        weights = logits.sub_(largest).exp_()
         total = weights.sum(-1, keepdim=True)
         out = weights.to(v_GTK.dtype).flatten(0, 1) @ v_GTK
         return self._joined(out.view(B, H, R, M * C, K), largest.view(B, H, R, -1), total.view(B, H, R, -1), order_BHRN)
