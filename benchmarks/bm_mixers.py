@@ -53,9 +53,9 @@ def called(layer: nn.Module, given: Callable[[], object], x: Tensor, train: bool
             return layer(given())
 
     def step() -> None:
+        layer(given()).sum().backward()
         for parameter in (x, *layer.parameters()):
             parameter.grad = None
-        layer(given()).sum().backward()
 
     return step if train else forward
 
