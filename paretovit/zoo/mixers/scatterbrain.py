@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
-from paretovit.zoo.mixers._random_features import key_features, orthogonal_normal
+from paretovit.zoo.mixers._random_features import exp_of_difference, key_features, orthogonal_normal
 from paretovit.zoo.tokens import Layout, Tokens
 
 
@@ -107,13 +107,12 @@ class Scatterbrain(Mixer):
             k_half_BHP1 = k_half_BHP1.masked_fill(self.absent.unsqueeze(-1), float("inf"))
         k_BHPF, k_largest_BH11 = key_features(k_dots_BHPF, k_half_BHP1)
         q_largest_BHP1 = q_dots_BHPF.amax(-1, keepdim=True).detach()
-        q_BHPF = (q_dots_BHPF - q_largest_BHP1).exp()
 
         # weights in the features' scale, which differs from query to query: what is common to a row cancels
         scale_BHP1 = q_BHPK.square().sum(-1, keepdim=True) * half - q_largest_BHP1 - k_largest_BH11
-        q_GMK, k_GMK, v_GMK, q_GMF, k_GMF, scale_GM1 = (
+        q_GMK, k_GMK, v_GMK, k_GMF, scale_GM1 = (
             part.reshape(-1, self.cluster, part.shape[-1])
-            for part in (q_BHPK, k_BHPK, v_BHPK, q_BHPF, k_BHPF, scale_BHP1 + math.log(self.features))
+            for part in (q_BHPK, k_BHPK, v_BHPK, k_BHPF, scale_BHP1 + math.log(self.features))
         )
         logits_GMM = torch.baddbmm(scale_GM1, q_GMK, k_GMK.mT, alpha=self.head_dim**-0.5)
         if filled:
@@ -122,12 +121,13 @@ class Scatterbrain(Mixer):
                 logits_GMM.unflatten(0, (-1, self.clusters)).masked_fill(absent_CM, float("-inf")).flatten(0, 1)
             )
         top_GM1 = logits_GMM.amax(-1, keepdim=True).clamp(min=0).detach()
-        small_GM1 = (-top_GM1).exp()  # of the estimate, where a weight would be too large for the features' scale
-        lacks_GMM = (logits_GMM - top_GM1).exp() - small_GM1 * (q_GMF @ k_GMF.mT)
+        # the estimate's queries are made smaller where a weight would be too large for the features' scale
+        q_BHPF = exp_of_difference(q_dots_BHPF, q_largest_BHP1 + top_GM1.view_as(q_largest_BHP1))
+        lacks_GMM = (logits_GMM - top_GM1).exp() - q_BHPF.view(-1, *k_GMF.shape[1:]) @ k_GMF.mT
 
         heard = (q_BHPF @ (k_BHPF.mT @ v_BHPK)).view_as(v_GMK)
-        total = (q_BHPF @ k_BHPF.sum(-2).unsqueeze(-1)).view_as(small_GM1)
-        out_GMK = (heard * small_GM1 + lacks_GMM @ v_GMK) / (total * small_GM1 + lacks_GMM.sum(-1, keepdim=True))
+        total = (q_BHPF @ k_BHPF.sum(-2).unsqueeze(-1)).view_as(top_GM1)
+        out_GMK = (heard + lacks_GMM @ v_GMK) / (total + lacks_GMM.sum(-1, keepdim=True))
         return out_GMK.view_as(v_BHPK)
 
     def reference(self, tokens: Tokens) -> Tensor:
