@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from paretovit.errors import UserError
+from paretovit.zoo.mixers import synthesizer_factorized_random
 from paretovit.zoo.mixers.synthesizer_factorized_random import SynthesizerFactorizedRandom
 from paretovit.zoo.mixers.synthesizer_random import SynthesizerRandom
 from paretovit.zoo.tokens import Layout, Tokens
@@ -11,7 +12,11 @@ from paretovit.zoo.tokens import Layout, Tokens
 LAYOUT = Layout.of_grid((3, 4), prefix=1)
 
 
-def test_is_the_random_synthesizer_with_the_product_of_its_matrices() -> None:
+@pytest.mark.parametrize("at_once", [1, 2 * 13 * 5, 10**6], ids=["a row", "five rows", "all"])
+def test_is_the_random_synthesizer_with_the_product_of_its_matrices(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(synthesizer_factorized_random, "_WEIGHTS", at_once)
     torch.manual_seed(0)
     mixer = SynthesizerFactorizedRandom(16, 2, LAYOUT, rank=3).double()
     whole = SynthesizerRandom(16, 2, LAYOUT).double()

@@ -2,7 +2,7 @@
 
 Paper    Tay et al. 2020, "Synthesizer: Rethinking Self-Attention in Transformer Models", sec. 3.1, eq. 7
          (factorized random).
-Shapes   B images, N tokens, D width, H heads, F rank.
+Shapes   B images, N tokens, D width, H heads, F rank, R rows at once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
 from paretovit.zoo.mixers._fixed import mixed_by
 from paretovit.zoo.tokens import Layout, Tokens
+
+_WEIGHTS = 2**20  # that are written out at once: 4 MB, about what the caches hold beside the values
 
 
 class SynthesizerFactorizedRandom(Mixer):
@@ -34,8 +36,10 @@ class SynthesizerFactorizedRandom(Mixer):
         self.right = nn.Parameter(torch.randn(heads, layout.num_tokens, rank))
 
     def forward(self, tokens: Tokens) -> Tensor:
-        weights_HNN = (self.left @ self.right.mT).softmax(-1)
-        return self.proj(mixed_by(weights_HNN, self.v(tokens.x)))
+        H, N, _ = self.left.shape
+        rows = max(1, _WEIGHTS // (H * N)) if self.left.device.type == "cpu" else N
+        logits = (rows_HRF @ self.right.mT for rows_HRF in self.left.split(rows, dim=1))
+        return self.proj(mixed_by(logits, self.v(tokens.x), H))
 
     def reference(self, tokens: Tokens) -> Tensor:
         values = self.v(tokens.x)
