@@ -95,7 +95,9 @@ class Reformer(Mixer):
         q_GCK = take(qk_BNHK, slots.flatten(2)).view(-1, C, K)
         k_GTK, v_GTK = (take(part, heard.flatten(2)).view(B * H * R * M, -1, K) for part in (keys_BNHK, v_BNHK))
         logits = (q_GCK @ k_GTK.mT).view(-1, M, C, k_GTK.shape[1])
-        logits += self.unheard.to(k_GTK.dtype)  # nothing else reads them: fresh memory costs more than the sums
+        unheard = self.unheard.to(k_GTK.dtype)
+        # nothing else reads the logits: fresh memory costs more than the sums, but more still a gradient through a view
+        logits = logits + unheard if logits.requires_grad else logits.add_(unheard)
         largest = logits.detach().amax(-1, keepdim=True)
         weights = logits.sub_(largest).exp_()
         total = weights.sum(-1, keepdim=True)
