@@ -25,6 +25,8 @@ def test_is_the_random_synthesizer_with_the_product_of_its_matrices(
     whole.logits.data = torch.einsum("hnf,hmf->hnm", mixer.left, mixer.right)
     tokens = Tokens(torch.randn(2, 13, 16, dtype=torch.float64), (3, 4), prefix=1)
     torch.testing.assert_close(mixer(tokens), whole(tokens))
+    with torch.inference_mode():
+        torch.testing.assert_close(mixer(tokens), whole(tokens))
 
 
 def test_learns_two_numbers_per_rank_token_and_head() -> None:

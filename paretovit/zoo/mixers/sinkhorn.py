@@ -101,8 +101,8 @@ class Sinkhorn(Mixer):
         blocks_BHMX = x_BHSK.contiguous().view(B, H, self.blocks, self.block * K)  # X = C K, a block as one row
         if sort_BHMM is not None:
             # a block's own come by a product as well, with 1 and 0: it takes less time than joining two tensors
-            own_BHMM = torch.eye(self.blocks).to(sort_BHMM).expand_as(sort_BHMM)
-            blocks_BHMX = torch.stack((own_BHMM, sort_BHMM), dim=3).flatten(2, 3) @ blocks_BHMX
+            own = torch.eye(self.blocks, dtype=sort_BHMM.dtype, device=sort_BHMM.device).expand_as(sort_BHMM)
+            blocks_BHMX = torch.stack((own, sort_BHMM), dim=3).flatten(2, 3) @ blocks_BHMX
         return blocks_BHMX.view(B * H, self.blocks, -1, K)
 
     def _log_sort(self, x_BND: Tensor) -> Tensor:

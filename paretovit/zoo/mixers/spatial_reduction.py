@@ -74,9 +74,10 @@ class SpatialReduction(Mixer):
             weights_BHNM = mixed_BHX.view_as(logits_BHNM).softmax(-1)
             # torch's instance norm refuses a map of one token; a softmax's mean is known, and it is the values, of
             # which there are fewer, that it is taken off and the scale is put on
-            M = weights_BHNM.shape[-1]
-            squares_BH11 = torch.linalg.vector_norm(weights_BHNM, dim=(-2, -1), keepdim=True).square()
-            scale_BH11 = (squares_BH11 / (N * M) - 1 / M**2 + 1e-5).rsqrt()
+            M, kind = weights_BHNM.shape[-1], torch.promote_types(weights_BHNM.dtype, torch.float32)
+            length_BH11 = torch.linalg.vector_norm(weights_BHNM, dim=(-2, -1), keepdim=True, dtype=kind)
+            variance_BH11 = (length_BH11.square() / (N * M) - 1 / M**2).clamp(min=0)  # rounding takes it below
+            scale_BH11 = (variance_BH11 + 1e-5).rsqrt()
             centred_BHNK = weights_BHNM.to(v_BHMK.dtype) @ v_BHMK - v_BHMK.mean(-2, keepdim=True)
             out_BHNK = centred_BHNK * scale_BH11.to(v_BHMK.dtype)
         return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, D))

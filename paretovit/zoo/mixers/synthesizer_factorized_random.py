@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
-from paretovit.zoo.mixers._fixed import mixed_by
+from paretovit.zoo.mixers._fixed import mixed_by, mixed_by_rows
 from paretovit.zoo.tokens import Layout, Tokens
 
-_WEIGHTS = 2**20  # that are written out at once: 4 MB, about what the caches hold beside the values
+_WEIGHTS = 2**20  # written out at once on a CPU: 4 MB, about what the caches hold beside the values
 
 
 class SynthesizerFactorizedRandom(Mixer):
@@ -37,9 +37,11 @@ class SynthesizerFactorizedRandom(Mixer):
 
     def forward(self, tokens: Tokens) -> Tensor:
         H, N, _ = self.left.shape
-        rows = max(1, _WEIGHTS // (H * N)) if self.left.device.type == "cpu" else N
+        rows, v_BND = max(1, _WEIGHTS // (H * N)), self.v(tokens.x)
+        if rows >= N or self.left.device.type != "cpu" or torch.is_grad_enabled():
+            return self.proj(mixed_by(self.left @ self.right.mT, v_BND))
         logits = (rows_HRF @ self.right.mT for rows_HRF in self.left.split(rows, dim=1))
-        return self.proj(mixed_by(logits, self.v(tokens.x), H))
+        return self.proj(mixed_by_rows(logits, v_BND, H))
 
     def reference(self, tokens: Tokens) -> Tensor:
         values = self.v(tokens.x)

@@ -32,7 +32,7 @@ class SynthesizerRandom(Mixer):
             self.register_buffer("logits", logits_HNN)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        return self.proj(mixed_by([self.logits], self.v(tokens.x), self.heads))
+        return self.proj(mixed_by(self.logits, self.v(tokens.x)))
 
     def reference(self, tokens: Tokens) -> Tensor:
         values = self.v(tokens.x)
