@@ -64,9 +64,14 @@ class Architecture:
 
 
 def _window(scale: Scale) -> int:
-    """7 as in Swin where it divides the grid, else half its shorter side: four windows, so that shifting matters."""
+    """7 as in Swin where it divides the grid, else at most 8, with two windows a side at least so that shifting matters.
+
+    Were it a share of the grid, cost would grow with the square of the tokens.
+    """
     side = min(scale.rows, scale.columns)
-    return 7 if scale.rows % 7 == scale.columns % 7 == 0 and side > 7 else max(1, -(-side // 2))
+    if scale.rows % 7 == scale.columns % 7 == 0 and side > 7:
+        return 7
+    return -(-side // max(2, -(-side // 8)))
 
 
 MEAN: dict[str, object] = {"readout": Part("mean")}

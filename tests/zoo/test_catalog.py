@@ -147,3 +147,9 @@ def test_listing_the_catalog_imports_no_torch() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "paretovit.zoo.catalog" in loaded
     assert not {"torch", "timm", "numpy", "sqlalchemy"} & set(loaded)
+
+
+@pytest.mark.parametrize("architecture", ["swin_vit", "maxvit_vit"])
+@pytest.mark.parametrize(("px", "window"), [(8, 1), (12, 2), (32, 4), (56, 7), (64, 8), (80, 7), (128, 8), (512, 8)])
+def test_windows_do_not_grow_with_the_image(architecture: str, px: int, window: int) -> None:
+    assert dict(resolve(f"{architecture}_pico_patch4_{px}").stages[0].mixer.options)["window"] == window
