@@ -64,7 +64,7 @@ class Architecture:
 
 
 def _window(scale: Scale) -> int:
-    """7 as in Swin where it divides the grid, else at most 8, with two windows a side at least so that shifting matters.
+    """7 as in Swin where it divides the grid, else at most 8 and two a side at least: shifting matters.
 
     Were it a share of the grid, cost would grow with the square of the tokens.
     """
