@@ -111,6 +111,16 @@ def test_mixed_heads_are_normed_as_by_torchs_instance_norm() -> None:
     torch.testing.assert_close(ours(Tokens(x, (3, 4))), wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_mixed_heads_lose_little_in_half_precision() -> None:
+    """Weights that are nearly even: rounded before their mean is taken off, little of them would be left."""
+    torch.manual_seed(2)
+    ours, x = SpatialReduction(8, 2, Layout.of_grid((16, 16)), ratio=1), 3 + torch.randn(1, 256, 8)
+    whole = ours(Tokens(x, (16, 16)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = ours(Tokens(x, (16, 16)))
+    assert (half - whole).abs().max() < 0.03 * whole.abs().max()
+
+
 def test_a_single_token_can_attend_to_itself() -> None:
     for mixer in (SpatialReduction, WaveletAttention):
         tokens = Tokens(torch.randn(2, 1, 8), (1, 1))

@@ -72,14 +72,12 @@ class SpatialReduction(Mixer):
             # a product: a convolution of so few channels takes a CPU ten times as long
             mixed_BHX = self.mix.weight.flatten(1).expand(B, -1, -1).bmm(logits_BHNM.flatten(2))
             weights_BHNM = mixed_BHX.view_as(logits_BHNM).softmax(-1)
-            # torch's instance norm refuses a map of one token; a softmax's mean is known, and it is the values, of
-            # which there are fewer, that it is taken off and the scale is put on
-            M, kind = weights_BHNM.shape[-1], torch.promote_types(weights_BHNM.dtype, torch.float32)
-            length_BH11 = torch.linalg.vector_norm(weights_BHNM, dim=(-2, -1), keepdim=True, dtype=kind)
-            variance_BH11 = (length_BH11.square() / (N * M) - 1 / M**2).clamp(min=0)  # rounding takes it below
-            scale_BH11 = (variance_BH11 + 1e-5).rsqrt()
-            centred_BHNK = weights_BHNM.to(v_BHMK.dtype) @ v_BHMK - v_BHMK.mean(-2, keepdim=True)
-            out_BHNK = centred_BHNK * scale_BH11.to(v_BHMK.dtype)
+            centred_BHNM = weights_BHNM - 1 / weights_BHNM.shape[-1]  # before the product, as half precision needs
+            # torch's instance norm refuses a map of one token, and its `var` is slow on a CPU
+            kind = torch.promote_types(weights_BHNM.dtype, torch.float32)
+            length_BH11 = torch.linalg.vector_norm(centred_BHNM, dim=(-2, -1), keepdim=True, dtype=kind)
+            scale_BH11 = (length_BH11.square() / centred_BHNM[0, 0].numel() + 1e-5).rsqrt()
+            out_BHNK = centred_BHNM.to(v_BHMK.dtype) @ v_BHMK * scale_BH11.to(v_BHMK.dtype)  # scaled where it is small
         return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, D))
 
     def reference(self, tokens: Tokens) -> Tensor:
