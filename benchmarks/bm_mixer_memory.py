@@ -22,28 +22,30 @@ from script import script
 from paretovit.cost.torch_sessions import most_live_bytes
 from paretovit.devices import num_threads
 from paretovit.zoo.folders import MIXERS
+from paretovit.zoo.mixers import Mixer
 
 SIZE = 2, 4097, 128, 4
 LINEAR = 1.15
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (("performer", {"kernel": "relu"}), ("nystromformer", {"conv": 33}))
 
 
+def layer(name: str, options: dict[str, Any], tokens: int) -> Mixer:
+    _, _, dim, heads = SIZE
+    return built(name, options, tokens, dim, heads, int(MIXERS.fact(name, "takes_prefix", True)))
+
+
 def live(name: str, options: dict[str, Any]) -> dict[str, int]:
     """Bytes of a forward call and of a training step."""
-    batch, tokens, dim, heads = SIZE
-    prefix = int(MIXERS.fact(name, "takes_prefix", True))
+    batch, tokens, dim, _ = SIZE
     x = torch.randn(batch, tokens, dim)
-    found = {}
-    for kind, train in (("forward", False), ("training", True)):
-        found[kind] = most_live_bytes(own(built(name, options, tokens, dim, heads, prefix), x, train))
-    return found
+    steps = {"forward": False, "training": True}
+    return {kind: most_live_bytes(own(layer(name, options, tokens), x, train)) for kind, train in steps.items()}
 
 
 def grows(name: str, options: dict[str, Any]) -> float:
     """The exponent of its multiply-accumulates from a quarter of the patches on."""
-    _, tokens, dim, heads = SIZE
-    prefix = int(MIXERS.fact(name, "takes_prefix", True))
-    few, many = (built(name, options, n, dim, heads, prefix).macs() for n in ((tokens - 1) // 4 + 1, tokens))
+    tokens = SIZE[1]
+    few, many = (layer(name, options, n).macs() for n in ((tokens - 1) // 4 + 1, tokens))
     return math.log(many / few) / math.log(4) if few else 0.0
 
 

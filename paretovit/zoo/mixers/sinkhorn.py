@@ -166,7 +166,7 @@ class Sinkhorn(Mixer):
         linear = 3 * slots * d * d + n * d * d
         if m == 1:
             return linear + 2 * n * n * d
-        sorting = m * d * d + m * d * self.heads * m + 2 * 2 * m * slots * d
+        sorting = m * d * d + m * d * self.heads * m + 4 * m * slots * d  # keys and values, own and sorted
         return linear + sorting + 2 * slots * 2 * self.block * d
 
 

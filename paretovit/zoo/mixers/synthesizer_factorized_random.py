@@ -38,8 +38,8 @@ class SynthesizerFactorizedRandom(Mixer):
     def forward(self, tokens: Tokens) -> Tensor:
         H, N, _ = self.left.shape
         rows, v_BND = max(1, _WEIGHTS // (H * N)), self.v(tokens.x)
-        eager = not (torch.is_grad_enabled() or torch.compiler.is_compiling())  # a graph would have every piece in it
-        if rows >= N or self.left.device.type != "cpu" or not eager:
+        followed = torch.is_grad_enabled() or torch.compiler.is_compiling()  # a graph would have every piece in it
+        if followed or rows >= N or self.left.device.type != "cpu":
             return self.proj(mixed_by(self.left @ self.right.mT, v_BND))
         logits = (rows_HRF @ self.right.mT for rows_HRF in self.left.split(rows, dim=1))
         return self.proj(mixed_by_rows(logits, v_BND, H))
