@@ -30,6 +30,22 @@ def test_gradients_are_those_of_the_two_transforms(norm: str, patches: int, dim:
     assert torch.autograd.gradgradcheck(lambda x: mixer(Tokens(x)), x)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is")  # of torch's own, on the first use of forward mode
+def test_torch_func_goes_through_it() -> None:
+    torch.manual_seed(0)
+    x, way = torch.randn(2, 3, 9, 7, dtype=torch.float64)
+    mixer = Fnet(7, 1, Layout(None, 9, 0))
+
+    def loss(x_ND: torch.Tensor) -> torch.Tensor:
+        return mixer(Tokens(x_ND[None])).pow(3).sum()
+
+    image_by_image = torch.stack([torch.func.grad(loss)(image) for image in x])
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(loss))(x), image_by_image)
+    _, forward = torch.func.jvp(torch.func.grad(loss), (x[0],), (way[0],))
+    _, back = torch.autograd.functional.hvp(loss, x[0], way[0])
+    torch.testing.assert_close(forward, back)
+
+
 def test_keeps_the_size_of_values_where_asked_to() -> None:
     torch.manual_seed(0)
     x = torch.randn(64, 30, 32)

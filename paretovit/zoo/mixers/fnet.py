@@ -38,7 +38,7 @@ class Fnet(Mixer):
     def forward(self, tokens: Tokens) -> Tensor:
         # no Fourier transform in half precision but for sizes that are powers of two
         x_BND = tokens.x.float() if tokens.x.dtype in (torch.bfloat16, torch.float16) else tokens.x
-        return _RealPart.apply(x_BND, self.norm).to(tokens.x.dtype)
+        return _real_part(x_BND, self.norm).to(tokens.x.dtype)
 
     def reference(self, tokens: Tokens) -> Tensor:
         _, N, D = tokens.x.shape
@@ -55,21 +55,37 @@ class Fnet(Mixer):
         return round(5 * size * math.log2(size) / 2 / 2)  # half of the operations, and half of that for real input
 
 
+def _real_part(x_BND: Tensor, norm: str) -> Tensor:
+    """Real part of the Fourier transform of real tokens over both dimensions."""
+    if x_BND.requires_grad and torch.is_grad_enabled():
+        return _RealPart.apply(x_BND, norm)
+    left = torch.fft.rfft2(x_BND, dim=(1, 2), norm=norm).real
+    # of real values, frequency (n, d) and frequency (-n, -d) have the same real part
+    right = left[:, :, 1 : (x_BND.shape[-1] + 1) // 2].flip(1, 2).roll(1, dims=1)
+    return torch.cat((left, right), dim=-1)
+
+
 class _RealPart(torch.autograd.Function):
-    """Real part of the Fourier transform of real tokens over both dimensions.
+    """`_real_part` with gradients.
 
     As a matrix it is symmetric, cos(2 pi (n n' / N + d d' / D)), so gradients go back by the same transform; torch
     would make complex ones of all frequencies, twice as many values, and transform those.
     """
 
+    generate_vmap_rule = True  # so that torch.func, as for gradients image by image, goes through it
+
     @staticmethod
-    def forward(ctx: Any, x_BND: Tensor, norm: str) -> Tensor:
-        ctx.norm = norm
-        left = torch.fft.rfft2(x_BND, dim=(1, 2), norm=norm).real
-        # of real values, frequency (n, d) and frequency (-n, -d) have the same real part
-        right = left[:, :, 1 : (x_BND.shape[-1] + 1) // 2].flip(1, 2).roll(1, dims=1)
-        return torch.cat((left, right), dim=-1)
+    def forward(x_BND: Tensor, norm: str) -> Tensor:
+        return _real_part(x_BND, norm)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
+        ctx.norm = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return _RealPart.apply(grads[0], ctx.norm), None
+        return _real_part(grads[0], ctx.norm), None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        return _real_part(tangents[0], ctx.norm)
