@@ -8,7 +8,7 @@ Paper    Choromanski et al. 2023, "Learning a Fourier Transform for Linear Relat
          (2020).
 Differs  Of the mixture's Fourier transform the real part is used, so that waves are pairs of cosine and sine. Class
          tokens have no place: nothing is added to what is said to them or by them.
-Shapes   B images, N tokens, D width, H heads, K width per head, S waves, T Gaussians, F random features, L = H N.
+Shapes   B images, N tokens, D width, H heads, K width per head, S waves, T Gaussians, F random features.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
 from paretovit.zoo.mixers._kernelized import kernelized, kernelized_macs
-from paretovit.zoo.mixers._random_features import key_features, orthogonal_normal
+from paretovit.zoo.mixers._random_features import exp_of_difference, key_features, orthogonal_normal
 from paretovit.zoo.tokens import Layout, Tokens
 
 FAINTEST = 1e-12  # strength of a wave below which its root has no gradient
@@ -93,7 +93,7 @@ class FourierLearner(Mixer):
         return (self.weight.unsqueeze(1) * log_HST.exp()).sum(-1)
 
     def _biases(self) -> tuple[Tensor, Tensor]:
-        """What the waves of its place add to a query's and to a key's products with the random directions, (L, F).
+        """What the waves of its place add to a query's and to a key's products with the random directions, (H, N, F).
 
         The square of the waves' length is taken off a key here; a query's own cancels.
         """
@@ -103,20 +103,20 @@ class FourierLearner(Mixer):
         k_HNW = q_HNW * strength_HS.sign().repeat(1, 2).unsqueeze(1)
         w_WF = self.projection[:, self.head_dim :].T
         half_norm_HN1 = k_HNW.square().sum(-1, keepdim=True) / 2
-        return (q_HNW @ w_WF).flatten(0, 1), (k_HNW @ w_WF - half_norm_HN1).flatten(0, 1)
+        return q_HNW @ w_WF, k_HNW @ w_WF - half_norm_HN1
 
     def forward(self, tokens: Tokens) -> Tensor:
         B, N, D = tokens.x.shape
         # one copy here, or one for each of the products below
         qkv = self.qkv(tokens.x).view(B, N, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4).contiguous()
         q_BHNK, k_BHNK = self.rotated(tokens, *qkv[:2].unbind(0))
-        w_BKF = (self.projection[:, : self.head_dim].T * self.head_dim**-0.25).expand(B, -1, -1)
-        q_bias_LF, k_bias_LF = (bias.to(q_BHNK.dtype) for bias in self._biases())
-        q_BHNF = torch.baddbmm(q_bias_LF, q_BHNK.flatten(1, 2), w_BKF).unflatten(1, (self.heads, N))
-        k_BHNF = torch.baddbmm(k_bias_LF, k_BHNK.flatten(1, 2), w_BKF).unflatten(1, (self.heads, N))
+        w_KF = self.projection[:, : self.head_dim].T * self.head_dim**-0.25
+        q_bias_HNF, k_bias_HNF = (bias.to(q_BHNK.dtype) for bias in self._biases())
+        q_BHNF, k_BHNF = (q_BHNK @ w_KF).add_(q_bias_HNF), (k_BHNK @ w_KF).add_(k_bias_HNF)
+        q_BHNF = exp_of_difference(q_BHNF, q_BHNF.detach().amax(-1, keepdim=True))
         half_norm_BHN1 = k_BHNK.square().sum(-1, keepdim=True) * (0.5 * self.head_dim**-0.5)
         k_BHNF, _ = key_features(k_BHNF, half_norm_BHN1)
-        out_BHNK = kernelized(q_BHNF.softmax(-1), k_BHNF, qkv[2], k_shift=self.eps)
+        out_BHNK = kernelized(q_BHNF, k_BHNF, qkv[2], k_shift=self.eps)
         return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, D))
 
     def reference(self, tokens: Tokens) -> Tensor:
