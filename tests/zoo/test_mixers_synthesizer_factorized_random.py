@@ -16,7 +16,7 @@ LAYOUT = Layout.of_grid((3, 4), prefix=1)
 def test_is_the_random_synthesizer_with_the_product_of_its_matrices(
     monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(synthesizer_factorized_random, "_WEIGHTS", at_once)
+    monkeypatch.setattr(synthesizer_factorized_random, "AT_ONCE", at_once)
     torch.manual_seed(0)
     mixer = SynthesizerFactorizedRandom(16, 2, LAYOUT, rank=3).double()
     whole = SynthesizerRandom(16, 2, LAYOUT).double()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of, rows_and_columns
 from paretovit.zoo.mixers._kernelized import kernelized, kernelized_macs
+from paretovit.zoo.mixers._pieces import by_images
 from paretovit.zoo.mixers._random_features import exp_of_difference, key_features, orthogonal_normal
 from paretovit.zoo.tokens import Layout, Tokens
 
@@ -110,13 +111,17 @@ class FourierLearner(Mixer):
         # one copy here, or one for each of the products below
         qkv = self.qkv(tokens.x).view(B, N, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4).contiguous()
         q_BHNK, k_BHNK = self.rotated(tokens, *qkv[:2].unbind(0))
-        w_KF = self.projection[:, : self.head_dim].T * self.head_dim**-0.25
         q_bias_HNF, k_bias_HNF = (bias.to(q_BHNK.dtype) for bias in self._biases())
-        q_BHNF, k_BHNF = (q_BHNK @ w_KF).add_(q_bias_HNF), (k_BHNK @ w_KF).add_(k_bias_HNF)
-        q_BHNF = exp_of_difference(q_BHNF, q_BHNF.detach().amax(-1, keepdim=True))
-        half_norm_BHN1 = k_BHNK.square().sum(-1, keepdim=True) * (0.5 * self.head_dim**-0.5)
-        k_BHNF, _ = key_features(k_BHNF, half_norm_BHN1)
-        out_BHNK = kernelized(q_BHNF, k_BHNF, qkv[2], k_shift=self.eps)
+        w_KF = self.projection[:, : self.head_dim].T * self.head_dim**-0.25
+
+        def attend(q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor) -> Tensor:
+            q_BHNF, k_BHNF = (q_BHNK @ w_KF).add_(q_bias_HNF), (k_BHNK @ w_KF).add_(k_bias_HNF)
+            q_BHNF = exp_of_difference(q_BHNF, q_BHNF.detach().amax(-1, keepdim=True))
+            half_norm_BHN1 = k_BHNK.square().sum(-1, keepdim=True) * (0.5 * self.head_dim**-0.5)
+            k_BHNF, _ = key_features(k_BHNF, half_norm_BHN1)
+            return kernelized(q_BHNF, k_BHNF, v_BHNK, k_shift=self.eps)
+
+        out_BHNK = by_images(attend, q_BHNK, k_BHNK, qkv[2], values=self.heads * N * self.features)
         return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, D))
 
     def reference(self, tokens: Tokens) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
 from paretovit.zoo.mixers._kernelized import kernelized, kernelized_macs
+from paretovit.zoo.mixers._pieces import by_images
 from paretovit.zoo.mixers._random_features import exp_of_difference, key_features, orthogonal_normal
 from paretovit.zoo.tokens import Layout, Tokens
 
@@ -72,18 +73,18 @@ class Performer(Mixer):
         # one copy here, or one for each of the products below
         qkv = self.qkv(tokens.x).view(B, N, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4).contiguous()
         q_BHNK, k_BHNK = self.rotated(tokens, *qkv[:2].unbind(0))
+        out_BHNK = by_images(self._attend, q_BHNK, k_BHNK, qkv[2], values=self.heads * N * self.features)
+        return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, -1))
+
+    def _attend(self, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor) -> Tensor:
         w_KF = self.projection.T * self.head_dim**-0.25  # q and k each carry the root of attention's scale
         q_BHNF, k_BHNF = q_BHNK @ w_KF, k_BHNK @ w_KF
         if self.kernel == "relu":
-            shifts = {"q_shift": RELU_EPS, "k_shift": RELU_EPS}
-            q_BHNF, k_BHNF = q_BHNF.relu_(), k_BHNF.relu_()
-        else:
-            q_BHNF = exp_of_difference(q_BHNF, q_BHNF.detach().amax(-1, keepdim=True))
-            half_norm_BHN1 = k_BHNK.square().sum(-1, keepdim=True) * (0.5 * self.head_dim**-0.5)
-            k_BHNF, _ = key_features(k_BHNF, half_norm_BHN1)
-            shifts = {"k_shift": self.eps}
-        out_BHNK = kernelized(q_BHNF, k_BHNF, qkv[2], **shifts)
-        return self.proj(out_BHNK.transpose(1, 2).reshape(B, N, -1))
+            return kernelized(q_BHNF.relu_(), k_BHNF.relu_(), v_BHNK, q_shift=RELU_EPS, k_shift=RELU_EPS)
+        q_BHNF = exp_of_difference(q_BHNF, q_BHNF.detach().amax(-1, keepdim=True))
+        half_norm_BHN1 = k_BHNK.square().sum(-1, keepdim=True) * (0.5 * self.head_dim**-0.5)
+        k_BHNF, _ = key_features(k_BHNF, half_norm_BHN1)
+        return kernelized(q_BHNF, k_BHNF, v_BHNK, k_shift=self.eps)
 
     def reference(self, tokens: Tokens) -> Tensor:
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(tokens.x).chunk(3, -1))

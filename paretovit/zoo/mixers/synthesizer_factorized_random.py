@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from paretovit.errors import UserError
 from paretovit.zoo.mixers import Mixer, head_dim_of
 from paretovit.zoo.mixers._fixed import mixed_by, mixed_by_rows
+from paretovit.zoo.mixers._pieces import AT_ONCE, pays
 from paretovit.zoo.tokens import Layout, Tokens
-
-_WEIGHTS = 2**20  # written out at once on a CPU: 4 MB, about what the caches hold beside the values
 
 
 class SynthesizerFactorizedRandom(Mixer):
@@ -37,9 +36,8 @@ class SynthesizerFactorizedRandom(Mixer):
 
     def forward(self, tokens: Tokens) -> Tensor:
         H, N, _ = self.left.shape
-        rows, v_BND = max(1, _WEIGHTS // (H * N)), self.v(tokens.x)
-        followed = torch.is_grad_enabled() or torch.compiler.is_compiling()  # a graph would have every piece in it
-        if followed or rows >= N or self.left.device.type != "cpu":
+        rows, v_BND = max(1, AT_ONCE // (H * N)), self.v(tokens.x)
+        if rows >= N or not pays(v_BND):
             return self.proj(mixed_by(self.left @ self.right.mT, v_BND))
         logits = (rows_HRF @ self.right.mT for rows_HRF in self.left.split(rows, dim=1))
         return self.proj(mixed_by_rows(logits, v_BND, H))
