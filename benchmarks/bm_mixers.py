@@ -101,7 +101,7 @@ def main() -> None:
                 {"mixer": peer.case, "size": list(size), "training": train, **error_of(peer, ours, theirs, seen)},
                 own(ours, x, train),
                 {peer.package: plain(theirs, peer.given(seen), train), "timm softmax": plain(softmax, x, train)},
-                rounds=11,
+                rounds=31,
             )
             over_packages.append(ratios[peer.package])
         for name in ALONE:
