@@ -358,8 +358,11 @@ class _Run:
             # the first rounds of every sitting are those where the integer part of the share grows
             if number == 0 or number * sittings // self.care.rounds > (number - 1) * sittings // self.care.rounds:
                 for timing in timings:
-                    if number:
-                        self._renew(timing.task, nursery)
+                    if number == 0:
+                        self._settle(timing, name, patience)  # finds out how it is measured
+                    # an allocator keeps the memory of what its process did before, a larger batch or a training step,
+                    # and calls that find theirs there may take half of the time: a sitting's process did nothing else
+                    self._renew(timing.task, nursery)
                     self._settle(timing, name, patience)
                     if timing.task in tasks and number == 0:
                         self.progress.step(f"{timing.task.spec.name}: {indicator.title}, warmed up")

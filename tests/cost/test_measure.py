@@ -22,14 +22,18 @@ MODELS = list(SECONDS)
 class ScriptedWorker:
     def __init__(self, nursery: ScriptedNursery, name: str) -> None:
         self.nursery, self.name = nursery, name
+        self.asked: list[tuple[str, str]] = []
+        nursery.by_process.append(self.asked)
 
     def settle(self, indicator: str, before: Any = None, *, timeout_s: float) -> tuple[dict[str, Any], float]:
         self.nursery.asked.append((self.name, indicator, "settle"))
+        self.asked.append((indicator, "settle"))
         self.nursery.before.append(before)
         return {"repeats": 2}, 0.0
 
     def visit(self, indicator: str, *, timeout_s: float) -> Visit:
         self.nursery.asked.append((self.name, indicator, "visit"))
+        self.asked.append((indicator, "visit"))
         if self.name in self.nursery.broken:
             raise Unmeasurable(self.nursery.broken[self.name])
         busy = self.nursery.busy.pop(0) if self.nursery.busy else 0.0
@@ -45,6 +49,7 @@ class ScriptedWorker:
 class ScriptedNursery:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
+        self.by_process: list[list[tuple[str, str]]] = []
         self.before: list[Any] = []
         self.closed: list[str] = []
         self.broken: dict[str, str] = {}
@@ -258,10 +263,20 @@ def test_models_measured_later_are_put_on_the_scale_of_the_anchors_first_row(nur
     assert low <= 2.0 <= high, "the machine was half as fast as when the others were measured"
 
 
-def test_rounds_are_spread_over_fresh_processes_that_keep_what_the_first_chose(nursery):
+def test_rounds_are_spread_over_fresh_processes_that_keep_what_was_found_out_before(nursery):
     (row,) = measure(MODELS[:1], indicators=["latency_s"], care=Care(rounds=5, sittings=2, patience_s=0.0))
     told = "".join(what[0] for _, _, what in nursery.asked)
-    assert told == "svvvsvv"
-    assert nursery.before == [None, {"repeats": 2}]
-    assert nursery.closed == [MODELS[0]] * 2
+    assert told == "ssvvvsvv"
+    assert nursery.before == [None, {"repeats": 2}, {"repeats": 2}]
+    assert nursery.closed == [MODELS[0]] * 3
     assert (row.origin.timing["rounds"], row.origin.timing["sittings"]) == (5, 2)
+
+
+def test_what_is_timed_is_timed_in_processes_that_did_nothing_else(nursery):
+    measure(MODELS[:2], indicators=["peak_bytes_train", "images_per_s", "latency_s", "train_step_s"], care=CARE)
+    for indicator in ("images_per_s", "latency_s", "train_step_s"):
+        timed = [asked for asked in nursery.by_process if (indicator, "visit") in asked]
+        assert len(timed) == 2 * CARE.sittings
+        # the last of them then finds out how the next indicator is measured
+        assert all(asked[:3] == [(indicator, "settle"), (indicator, "visit"), (indicator, "visit")] for asked in timed)
+        assert all({what for _, what in asked[3:]} <= {"settle"} for asked in timed)
