@@ -51,6 +51,17 @@ def device_name(device: str = "cpu") -> str:
     return f"{processor()}, {num_threads()} core{'s' if num_threads() > 1 else ''}"
 
 
+def allocator() -> str:
+    """What the environment makes of the memory allocator of processes that start now; "" where it says nothing.
+
+    By default large tensors of a CPU are given back to the system after each call, and pages are made anew.
+    """
+    replaced = (Path(name).name for name in os.environ.get("LD_PRELOAD", "").replace(":", " ").split())
+    tuned = (part for part in os.environ.get("GLIBC_TUNABLES", "").split(":") if part.startswith("glibc.malloc."))
+    settings = (f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_"))
+    return " ".join((*(name for name in replaced if "malloc" in name), *settings, *tuned))
+
+
 def origin(how: str, *, libraries: tuple[str, ...] = (), **timing: Any) -> Origin:
     """Where a row made now comes from: also by these libraries' versions. `timing` goes into it as it is."""
     return Origin(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from paretovit import devices
-from paretovit.devices import Busy
+from paretovit.devices import Busy, allocator
 
 _BURN = "import time\nend = time.time() + 1.5\nwhile time.time() < end: pass"
 
@@ -36,3 +36,20 @@ def test_threads_that_wait_for_each_other_are_nobody_else(monkeypatch: pytest.Mo
     monkeypatch.setattr(devices, "_accounts", lambda family: next(accounts))
     assert Busy().share(10.0) == pytest.approx(0.002)
     assert Busy().share(10.0) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, ""),
+        ({"LD_PRELOAD": "/usr/lib/libjemalloc.so.2:/opt/libcuda_shim.so"}, "libjemalloc.so.2"),
+        ({"LD_PRELOAD": "/lib/libother.so", "PATH": "/bin"}, ""),
+        ({"MALLOC_TRIM_THRESHOLD_": "1000", "MALLOC_ARENA_MAX": "2"}, "MALLOC_ARENA_MAX=2 MALLOC_TRIM_THRESHOLD_=1000"),
+        ({"GLIBC_TUNABLES": "glibc.cpu.hwcaps=x:glibc.malloc.tcache_count=0"}, "glibc.malloc.tcache_count=0"),
+    ],
+)
+def test_an_allocator_is_told_where_the_environment_chooses_it(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
+) -> None:
+    monkeypatch.setattr(os, "environ", environment)
+    assert allocator() == said

@@ -25,7 +25,7 @@ from paretovit.cost.folders import INDICATORS, RUNTIMES
 from paretovit.cost.indicators import Derived, Indicator
 from paretovit.cost.subject import Calibration, Setting
 from paretovit.cost.worker import Nursery, Visit, Worker
-from paretovit.devices import Busy, check_device, device_name, num_threads, origin
+from paretovit.devices import Busy, allocator, check_device, device_name, num_threads, origin
 from paretovit.errors import Unmeasurable, UserError
 from paretovit.measurement import Conditions, Measurement, median
 from paretovit.spec import ModelSpec
@@ -164,11 +164,12 @@ def conditions_of(spec: ModelSpec, indicator: Indicator, setting: Setting) -> Co
     """What a row of that indicator depends on."""
     if indicator.kind == "static":
         return Conditions(spec=spec.key)
+    own = allocator() if setting.device == "cpu" else ""
     batches: dict[str, int | str | None] = {"one": 1, "asked": setting.batch_size, "best": "best", "": None}
     return Conditions(
         spec=spec.key, device=device_name(setting.device), runtime=setting.runtime, dtype=setting.dtype,
         batch_size=batches[indicator.batch], threads=setting.threads,
-        assumptions=(*indicator.assumptions(setting), *setting.calibrated),
+        assumptions=(*indicator.assumptions(setting), *setting.calibrated, *((("allocator", own),) if own else ())),
     )  # fmt: skip
 
 

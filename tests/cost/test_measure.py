@@ -280,3 +280,13 @@ def test_what_is_timed_is_timed_in_processes_that_did_nothing_else(nursery):
         # the last of them then finds out how the next indicator is measured
         assert all(asked[:3] == [(indicator, "settle"), (indicator, "visit"), (indicator, "visit")] for asked in timed)
         assert all({what for _, what in asked[3:]} <= {"settle"} for asked in timed)
+
+
+def test_rows_under_another_allocator_are_others(nursery, tmp_path, monkeypatch):
+    store = Store(tmp_path / "rows.sqlite")
+    usual = measure(MODELS[:1], indicators=["latency_s", "macs"], care=CARE, store=store)
+    monkeypatch.setattr(loop, "allocator", lambda: "libjemalloc.so.2")
+    (other,) = measure(MODELS[:1], indicators=["latency_s", "macs"], care=CARE, store=store)
+    assert other.indicator == "latency_s", "counts do not depend on it"
+    assert other.conditions.assumptions == (("allocator", "libjemalloc.so.2"),)
+    assert all(row.conditions.assumptions == () for row in usual)
