@@ -68,6 +68,17 @@ def test_timms_models_are_predicted_within_5_percent(name, training):
     assert predicted_peak(spec, batch_size=BATCH, training=training) == pytest.approx(measured, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("name", "batch"),
+    [("performer_pico_patch4_32", 256), ("fourier_learner_pico_patch4_32", 256),
+     ("synthesizer_factorized_random_pico_patch4_160", 1)],
+)  # fmt: skip
+def test_layers_that_work_in_pieces_are_predicted_in_pieces(name, batch):
+    spec = resolve(name)
+    measured = measured_peak(spec, batch_size=batch, training=False)
+    assert predicted_peak(spec, batch_size=batch, training=False) == pytest.approx(measured, rel=0.02)
+
+
 @pytest.mark.slow
 def test_the_catalogs_tiny_models_are_predicted_within_5_percent_in_the_median():
     errors = []

@@ -14,8 +14,11 @@ AT_ONCE = 2**20  # values of a piece on a CPU: 4 MB, about what the caches hold 
 
 
 def pays(x: Tensor) -> bool:
-    """Whether to work in pieces: on a CPU, and unless gradients or a compiler would have every piece by itself."""
-    return x.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    """Whether to work in pieces: on a CPU, and unless gradients or a compiler would have every piece by itself.
+
+    On "meta", too, where the memory that a CPU takes is foretold.
+    """
+    return x.device.type in ("cpu", "meta") and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
 
 
 def by_images(
